@@ -1,0 +1,132 @@
+"""What every search space offers: notation, networks, graphs, slots, sampling."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+
+from parzc.errors import InputError
+
+
+@dataclass(frozen=True)
+class Task:
+    """A data set as far as a network needs to know it.
+
+    Args:
+        name: for example `cifar10`.
+        input_shape: `(channels, height, width)` of one input.
+        classes: number of classes of the labels.
+    """
+
+    name: str
+    input_shape: tuple[int, ...]
+    classes: int
+
+
+@dataclass(frozen=True)
+class Slot:
+    """A place in the macro skeleton of a space that may hold a weight-bearing node.
+
+    The name of a slot is the name of the module that fills it, so one column of the `aligned` layout is one place.
+
+    Args:
+        name: qualified module name in the networks of the space.
+        edge: which searchable position it fills, for example `0-1`; the name of the place for fixed parts.
+        stage: index of the stage (resolution level), from 0.
+        depth: index of the cell along the network, from 0.
+    """
+
+    name: str
+    edge: str
+    stage: int
+    depth: int
+
+
+@dataclass(frozen=True)
+class Graph:
+    """An architecture as a directed acyclic graph.
+
+    Args:
+        operations: label of each vertex, in topological order (`n` entries).
+        adjacency: `(n, n)` booleans, true at `[i, j]` where vertex `j` reads from vertex `i`; upper triangular.
+    """
+
+    operations: tuple[str, ...]
+    adjacency: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Static cost of a network as built, dead parts included.
+
+    Args:
+        params: number of parameters.
+        macs: multiply-accumulate operations of convolutions and linear layers for one input.
+        n_layers: number of convolution and linear layers.
+    """
+
+    params: int
+    macs: int
+    n_layers: int
+
+
+class Space(ABC):
+    """A set of architectures with one way to write, build and draw each.
+
+    Subclasses define the class attributes and the abstract methods; everything that takes an architecture string
+    raises `InputError` for a string that is not in the space.
+    """
+
+    name: str
+    tasks: Mapping[str, Task] = MappingProxyType({})
+    slots: tuple[Slot, ...] = ()
+    operations: tuple[str, ...] = ()
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """Return the number of architectures in the space."""
+
+    @abstractmethod
+    def archs(self) -> Sequence[str]:
+        """Return every architecture of the space, in a fixed order."""
+
+    @abstractmethod
+    def network(self, arch: str, task: str = "cifar10", seed: int = 0) -> nn.Module:
+        """Build the network of `arch`, initialised from `seed` without touching the global random state."""
+
+    @abstractmethod
+    def graph(self, arch: str) -> Graph:
+        """Return the operations of `arch` and how they are connected."""
+
+    @abstractmethod
+    def canonical(self, arch: str) -> str:
+        """Return the representative of all architectures that compute the same function, without dead parts."""
+
+    @abstractmethod
+    def cost(self, arch: str, task: str = "cifar10") -> Cost:
+        """Return parameters, multiply-accumulates and weight layers of the network of `arch` as built."""
+
+    def sample(self, n: int, seed: int) -> list[str]:
+        """Return `n` different architectures, drawn uniformly with `seed`.
+
+        Raises:
+            InputError: if the space holds fewer than `n` architectures.
+        """
+        if not 0 < n <= len(self):
+            raise InputError(f"cannot draw {n} architectures from {self.name}: it holds {len(self)}; ask for 1 to {len(self)}")
+        archs = self.archs()
+        return [archs[i] for i in np.random.default_rng(seed).choice(len(archs), size=n, replace=False)]
+
+    def task(self, name: str) -> Task:
+        """Return the task called `name`.
+
+        Raises:
+            InputError: if the space has no such task.
+        """
+        if name not in self.tasks:
+            raise InputError(f"{self.name} has no task '{name}'; choose one of {', '.join(self.tasks)}")
+        return self.tasks[name]

@@ -1,0 +1,37 @@
+"""The features of one network."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+NODE_FIELDS = ("depth", "weights", "channels", "macs")
+
+
+@dataclass(frozen=True, eq=False)
+class NodeFeatures:
+    """Statistics, proxies and a description of the nodes of one network.
+
+    Args:
+        nodes: names of the nodes, depth first from the input (`n` entries).
+        kinds: sort of operation of each node, such as `conv2d`.
+        fields: `(n, 4)` integers: number of weight-bearing nodes on the longest path before the node, number of
+            weights, of output channels, and of multiply-accumulates for one input.
+        statistics: name to `(n,)` values, summed over the elements of each node (logarithms of the sum where the
+            statistic is kept in the log domain); NaN where `reasons` says why.
+        scores: proxy name to the value of the network; NaN where `reasons` says why.
+        reasons: statistic or proxy name to why it has no value.
+        seconds: pass or proxy name to the seconds it took.
+    """
+
+    nodes: tuple[str, ...]
+    kinds: tuple[str, ...]
+    fields: NDArray[np.int64]
+    statistics: Mapping[str, NDArray[np.float64]]
+    scores: Mapping[str, float]
+    reasons: Mapping[str, str] = field(default_factory=dict)
+    seconds: Mapping[str, float] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.nodes)
