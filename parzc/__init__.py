@@ -1,0 +1,30 @@
+"""parzc ranks neural architectures before anyone trains them."""
+
+from importlib.metadata import version
+
+from parzc import datasets, features, metrics
+from parzc.errors import InputError
+from parzc.features import extract, list_proxies, proxy_info, score
+
+__version__ = version("parzc")
+__all__ = [
+    "InputError",
+    "Ranker",
+    "__version__",
+    "datasets",
+    "extract",
+    "features",
+    "list_proxies",
+    "metrics",
+    "proxy_info",
+    "score",
+]
+
+
+def __getattr__(name: str) -> object:
+    # The ranker brings scikit-learn and blitz along, which take seconds to import; extraction needs neither.
+    if name == "Ranker":
+        from parzc.ranker import Ranker
+
+        return Ranker
+    raise AttributeError(f"module 'parzc' has no attribute '{name}'")

@@ -111,9 +111,7 @@ def mse(scores: Tensor, labels: Tensor) -> Tensor:
     return F.mse_loss(scores, labels)
 
 
-LOSSES: Mapping[str, Loss] = MappingProxyType(
-    {"diff_kendall": diff_kendall, "pairwise": pairwise, "mse": mse}
-)
+LOSSES: Mapping[str, Loss] = MappingProxyType({"diff_kendall": diff_kendall, "pairwise": pairwise, "mse": mse})
 
 
 def _matched(scores: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:

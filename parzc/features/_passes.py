@@ -65,6 +65,13 @@ def _seeded(seed: int, devices: list[int]) -> Iterator[None]:
             np.random.set_state(legacy)
 
 
+@contextmanager
+def _with_gradients() -> Iterator[None]:
+    """Record gradients, whatever the caller has switched off."""
+    with torch.inference_mode(False), torch.enable_grad():
+        yield
+
+
 class Passes:
     """What the passes over one network recorded.
 
@@ -81,14 +88,14 @@ class Passes:
     def __init__(self, network: nn.Module, inputs: Tensor, labels: Tensor | None = None, seed: int = 0) -> None:
         self.network, self.seed = network, seed
         device = next((p.device for p in network.parameters()), inputs.device)
-        self.inputs = inputs.to(device)
-        self._labels = None if labels is None else labels.to(device)
+        self.inputs = _usable(inputs, device)
+        self._labels = None if labels is None else _usable(labels, device)
         self.seconds: dict[str, float] = {}
 
     @cached_property
     def forward(self) -> list[Node]:
         """One forward pass: the nodes, depth first, with what went in and came out."""
-        with self._timed("forward"), untouched(self.network, self.seed), torch.enable_grad():
+        with self._timed("forward"), _with_gradients(), untouched(self.network, self.seed):
             recorder = Recorder(self.network, len(self.inputs))
             with recorder:
                 self._logits = _logits(self.network(self.inputs))
@@ -105,7 +112,7 @@ class Passes:
         Weight gradients are in `.grad` of each call's own weight, zero where the loss does not depend on it.
         """
         nodes = self.forward
-        with self._timed("gradients"):
+        with self._timed("gradients"), _with_gradients():
             if not self._logits.isfinite().all():
                 raise Undefined("the network's output is not finite")
             _backward(F.cross_entropy(self._logits, self.labels), nodes)
@@ -133,8 +140,8 @@ class Passes:
             return self._flow({})
 
     def _flow(self, replace: dict[Callable[..., Any], Callable[..., Any]]) -> list[Node]:
-        ones = torch.ones_like(self.inputs[:1], dtype=torch.float64)
-        with untouched(self.network, self.seed, _absolute), torch.enable_grad():
+        with _with_gradients(), untouched(self.network, self.seed, _absolute):
+            ones = torch.ones_like(self.inputs[:1], dtype=torch.float64)
             recorder = Recorder(self.network, replace=replace)
             try:
                 with recorder:
@@ -153,6 +160,11 @@ class Passes:
         start = time.perf_counter()
         yield
         self.seconds[name] = time.perf_counter() - start
+
+
+def _usable(t: Tensor, device: torch.device) -> Tensor:
+    with torch.inference_mode(False):
+        return (t.clone() if t.is_inference() else t).to(device)
 
 
 def _backward(value: Tensor, nodes: list[Node]) -> None:

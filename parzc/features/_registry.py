@@ -61,7 +61,7 @@ class ProxyInfo:
     def define(self) -> dict[str, str | bool | int]:
         """Return what fixes the numbers, to be kept with features and compared before they are used."""
         record = asdict(self)
-        keys = ("source", "inputs", "labels", "batch_norm", "scale", "elements", "definition")
+        keys = ("inputs", "labels", "batch_norm", "scale", "elements", "definition")
         return {key: record[key] for key in keys}
 
 

@@ -61,8 +61,10 @@ class ExtractionConfig:
         return record
 
     def definitions(self) -> dict[str, Mapping[str, object]]:
-        """Return the definitions of the proxies, by name."""
-        return {info.name: info.define() for info in resolve(self.proxies or None)}
+        """Return what fixes the numbers of each proxy, by name."""
+        record = self.manifest()
+        extraction = {key: record[key] for key in ("task", "batch", "data", "seed")}
+        return {info.name: info.define() | extraction for info in resolve(self.proxies or None)}
 
 
 @lru_cache(maxsize=4)
@@ -77,7 +79,7 @@ def load_batch(config: ExtractionConfig) -> tuple[Tensor, Tensor | None]:
         generator = torch.Generator().manual_seed(config.seed)
         return torch.randn((config.batch, *task.input_shape), generator=generator), None
     try:
-        with np.load(config.data, allow_pickle=False) as file:
+        with open(config.data, "rb") as stream, np.load(stream, allow_pickle=False) as file:
             images, labels = file["x_train"][: config.batch], file["y_train"][: config.batch]
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as reason:
         raise InputError(

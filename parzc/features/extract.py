@@ -67,15 +67,15 @@ def extract(
     seconds: dict[str, float] = {}
     for info in infos:
         start, in_passes = time.perf_counter(), sum(passes.seconds.values())
+        if info.has_nodes:
+            statistics[info.name] = np.full(len(nodes), np.nan)
+        scores[info.name] = float("nan")
         try:
             if info.node_values is not None:
                 statistics[info.name] = info.node_values(passes)
             scores[info.name] = _network_value(info, passes, statistics)
         except Undefined as reason:
             reasons[info.name] = str(reason)
-            scores[info.name] = float("nan")
-            if info.has_nodes:
-                statistics[info.name] = np.full(len(nodes), np.nan)
         seconds[info.name] = time.perf_counter() - start - (sum(passes.seconds.values()) - in_passes)
     return NodeFeatures(
         nodes=tuple(node.name for node in nodes),

@@ -41,8 +41,7 @@ def encoded(table: FeatureTable, statistic: str, reduction: Reduction, encoding:
 
     `minmax` maps the nodes of each network to [0, 1] (ParZC paper, sec. 3.2; all zero where a network's values are all
     equal); statistics kept as logarithms enter with their plain value, relative to the network's largest so that
-    nothing overflows. `log` is the logarithm of the absolute value, lowered to the smallest finite one where there is
-    none. `raw` leaves the values alone. Missing values stay NaN.
+    nothing overflows. `log` is the logarithm of the absolute value, -inf for zero. `raw` leaves the values alone. Missing values stay NaN.
     """
     values = reduced(table, statistic, reduction)
     is_log = proxy_info(statistic).scale == "log"
@@ -50,10 +49,7 @@ def encoded(table: FeatureTable, statistic: str, reduction: Reduction, encoding:
         return values
     if encoding == "log":
         with np.errstate(divide="ignore"):
-            logs = values if is_log else np.log(np.abs(values))
-        finite = logs[np.isfinite(logs)]
-        floor = finite.min() if len(finite) else 0.0
-        return np.where(np.isneginf(logs), floor, logs)
+            return values if is_log else np.log(np.abs(values))
     starts, row = table.offsets[:-1], table.row
     if is_log:
         top = np.maximum.reduceat(values, starts)[row]

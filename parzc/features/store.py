@@ -10,6 +10,7 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from functools import cached_property
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,18 @@ def write_atomically(path: Path, content: bytes) -> None:
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def shipped(space: str) -> "FeatureStore":
+    """Return the features of a whole space that come with the package.
+
+    Raises:
+        InputError: if none do.
+    """
+    path = resources.files("parzc.datasets") / "data" / space
+    if not path.is_dir():
+        raise InputError(f"no features of {space} come with parzc; extract them with python -m parzc.features {space} DIR")
+    return FeatureStore.open(str(path))
 
 
 class FeatureStore:
@@ -130,6 +143,14 @@ class FeatureStore:
     def __contains__(self, arch: object) -> bool:
         return arch in self._index[1]
 
+    def compact(self, path: str | Path, rows: int = 2000) -> "FeatureStore":
+        """Write the same features in the order of the architectures to a new folder, `rows` to a shard."""
+        target = FeatureStore.create(path, self.manifest["config"], self.definitions)
+        table = self.read()
+        for start in range(0, len(table), rows):
+            target.append(table[start : start + rows])
+        return target
+
     def read(self, archs: Sequence[str] | None = None) -> FeatureTable:
         """Return the features of `archs` (all, sorted, if not given), one row for each in their order.
 
@@ -162,18 +183,22 @@ def _lines(values: NDArray[np.uint8]) -> tuple[str, ...]:
     return tuple(values.tobytes().decode().split("\n")) if len(values) else ()
 
 
+def _small(values: NDArray[np.integer[Any]]) -> NDArray[Any]:
+    return values.astype(np.min_scalar_type(int(values.max(initial=0))))
+
+
 def _encode(table: FeatureTable) -> bytes:
     used, node = np.unique(table.node, return_inverse=True)
     kinds, kind = np.unique(table.kinds, return_inverse=True)
     arrays: dict[str, NDArray[Any]] = {
         "archs": _text(table.archs),
-        "offsets": table.offsets,
+        "offsets": _small(table.offsets),
         "names": _text([table.names[i] for i in used]),
-        "node": node.astype(np.int32),
+        "node": _small(node),
         "kinds": _text(list(kinds)),
-        "kind": kind.astype(np.uint8),
+        "kind": _small(kind),
     }
-    arrays |= {f"fields.{name}": table.fields[:, i] for i, name in enumerate(NODE_FIELDS)}
+    arrays |= {f"fields.{name}": _small(table.fields[:, i]) for i, name in enumerate(NODE_FIELDS)}
     arrays |= {f"statistics.{name}": values for name, values in table.statistics.items()}
     arrays |= {f"scores.{name}": values for name, values in table.scores.items()}
     # One metadata key only: the order of several is not fixed, and the bytes give the shard its name.
@@ -190,11 +215,11 @@ def _decode(path: Path, definitions: Mapping[str, Mapping[str, object]]) -> Feat
     statistics = {k: arrays[f"statistics.{k}"] for k in definitions if f"statistics.{k}" in arrays}
     return FeatureTable(
         archs=_lines(arrays["archs"]),
-        offsets=arrays["offsets"],
+        offsets=arrays["offsets"].astype(np.int64),
         names=_lines(arrays["names"]),
-        node=arrays["node"],
+        node=arrays["node"].astype(np.int32),
         kinds=np.array(_lines(arrays["kinds"]), dtype=np.str_)[arrays["kind"]],
-        fields=np.stack([arrays[f"fields.{name}"] for name in NODE_FIELDS], axis=1),
+        fields=np.stack([arrays[f"fields.{name}"].astype(np.int64) for name in NODE_FIELDS], axis=1),
         statistics=statistics,
         scores={k: arrays[f"scores.{k}"] for k in definitions if f"scores.{k}" in arrays},
         reasons=json.loads(header["__metadata__"]["reasons"]),

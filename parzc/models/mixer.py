@@ -23,7 +23,7 @@ class MixerBlock(nn.Module):
         segment_expansion: hidden size of the segment part over S, > 0.
         channel_expansion: hidden size of the channel part over dim, > 0.
         channel_layers: r, the number of Linear-ReLU-Dropout groups of the channel part, >= 2.
-        dropout: probability, in [0, 1).
+        dropout: probability, in [0, 1); of the channel part only, as in the paper.
 
     Raises:
         ValueError: channel_layers < 2.
@@ -46,11 +46,7 @@ class MixerBlock(nn.Module):
         hidden = max(1, round(segment_expansion * segments))
         self.segment_norm = nn.LayerNorm(dim)
         self.segment_mixer = nn.Sequential(
-            nn.Linear(segments, hidden),
-            nn.GELU(),
-            nn.Dropout(dropout),
-            nn.Linear(hidden, segments),
-            nn.Dropout(dropout),
+            nn.Linear(segments, hidden), nn.GELU(), nn.Linear(hidden, segments)
         )
         self.channel_norm = nn.LayerNorm(dim)
         widths = [dim, *[max(1, round(channel_expansion * dim))] * (channel_layers - 1), dim]

@@ -1,0 +1,100 @@
+"""Ranker folders: `model.safetensors`, `config.json`, `card.md`; reading one never runs code of it."""
+
+import json
+import platform
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+from parzc.errors import InputError
+from parzc.features.store import write_atomically
+from parzc.presets import Preset
+from parzc.training import TrainingConfig
+
+SCHEMA = 1
+
+
+def write(path: Path, config: Mapping[str, Any], preset: Preset, tensors: Mapping[str, Tensor]) -> None:
+    """Write a ranker folder; `config.json` comes last, so that an interrupted write is not taken for a ranker."""
+    path.mkdir(parents=True, exist_ok=True)
+    record = {"schema": SCHEMA, **config, "resolved": asdict(preset), "software": _software()}
+    write_atomically(path / "model.safetensors", save({k: v.contiguous() for k, v in tensors.items()}))
+    write_atomically(path / "card.md", _card(record).encode())
+    write_atomically(path / "config.json", (json.dumps(record, indent=1) + "\n").encode())
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[tuple[dict[str, Any], Preset, dict[str, Tensor]]]:
+    """Give configuration, settings and tensors of a ranker folder to the block that rebuilds the ranker.
+
+    Raises:
+        InputError: if the folder holds no ranker, if a file is damaged or of another schema, or if the block finds that
+            the parts do not fit together.
+    """
+    try:
+        config = json.loads((path / "config.json").read_text(encoding="utf-8"))
+        if not isinstance(config, dict) or config.get("schema") != SCHEMA:
+            raise InputError(f"{path / 'config.json'} is not of schema {SCHEMA}, the one that this version reads")
+        training = TrainingConfig(**config["resolved"]["training"])
+        resolved = {**config["resolved"], "training": training}
+        resolved |= {name: tuple(resolved[name]) for name in ("statistics", "scores")}
+        yield config, Preset(**resolved), load((path / "model.safetensors").read_bytes())
+    except FileNotFoundError as reason:
+        raise InputError(
+            f"{reason.filename} is missing: {path} is not a whole ranker folder as train.py writes"
+        ) from None
+    except InputError:
+        raise
+    except (
+        SafetensorError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        RuntimeError,
+        ValueError,
+        OSError,
+    ) as reason:
+        raise InputError(
+            f"the ranker in {path} is damaged ({type(reason).__name__}: {reason}); save it again"
+        ) from None
+
+
+def part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Return the tensors whose names start with `prefix`, without it."""
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+
+
+def _software() -> dict[str, str]:
+    packages = ("parzc", "torch", "numpy", "scikit-learn")
+    return {"python": platform.python_version(), **{name: version(name) for name in packages}}
+
+
+def _card(record: Mapping[str, Any]) -> str:
+    space = record["space"] or "any network"
+    statistics = ", ".join(record["resolved"]["statistics"])
+    scores = ", ".join(record["resolved"]["scores"]) or "none"
+    return f"""# A parzc ranker
+
+Ranks architectures of: {space}. Preset `{record["preset"]}`, seed {record["seed"]}, members
+{record["resolved"]["members"]}.
+
+- Node statistics it reads: {statistics}
+- Network scores it reads: {scores}
+- How they are defined, and all settings: `config.json`. Weights and scales: `model.safetensors`.
+
+```python
+import parzc
+
+ranker = parzc.Ranker.load("this folder")
+scores = ranker.predict(features)  # bigger is better; features as parzc.extract gives them
+```
+
+Written by parzc {record["software"]["parzc"]} with torch {record["software"]["torch"]}.
+"""

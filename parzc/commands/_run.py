@@ -1,0 +1,69 @@
+"""What the commands share: errors as one sentence, options kept in a file, lists of architectures."""
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from parzc.datasets import Space
+from parzc.errors import InputError
+from parzc.features import FeatureStore, FeatureTable, shipped
+
+
+def run_command(action: Callable[[argparse.Namespace], None], args: argparse.Namespace) -> None:
+    """Run a command; bad input ends with one sentence on standard error and exit status 2, unless `--debug`."""
+    try:
+        action(args)
+    except InputError as error:
+        if args.debug:
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)
+
+
+def read_archs(path: str, space: Space) -> list[str]:
+    """Return the architectures of a text file, one per line, blank lines skipped.
+
+    Raises:
+        InputError: if the file cannot be read, names no architecture, or one that is not in the space (line named).
+    """
+    try:
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as reason:
+        raise InputError(f"cannot read architectures from {path}: {reason}") from None
+    archs = []
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            space.canonical(line.strip())
+        except InputError as reason:
+            raise InputError(f"{path}, line {number}: {reason}") from None
+        archs.append(line.strip())
+    if not archs:
+        raise InputError(f"{path} names no architecture; write one per line")
+    return archs
+
+
+def read_features(archs: Sequence[str], space: Space, folder: str = "") -> tuple[FeatureTable, NDArray[np.int64]]:
+    """Return the features of the different functions of `archs`, and the row of each arch.
+
+    Args:
+        archs: architectures of the space.
+        space: the space.
+        folder: a feature store; the features that come with the package if empty.
+
+    Raises:
+        InputError: if there is no such store, or it lacks features.
+    """
+    store = FeatureStore.open(folder) if folder else shipped(space.name)
+    functions = [space.canonical(arch) for arch in archs]
+    names = sorted(set(functions))
+    rows = {name: row for row, name in enumerate(names)}
+    return store.read(names), np.array([rows[name] for name in functions])

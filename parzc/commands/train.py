@@ -1,0 +1,219 @@
+"""Train a ranker on a few labelled architectures, compare it with its baselines, write a run folder."""
+
+import argparse
+import json
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from parzc.commands._run import read_features, run_command
+from parzc.datasets import Space, Table, get_space, list_spaces, list_tables, load_table
+from parzc.errors import InputError
+from parzc.features.store import write_atomically
+from parzc.importance import node_importance
+from parzc.models.baselines import BASELINES
+from parzc.presets import PRESETS, get_preset
+from parzc.protocol import Benchmark, Kind, Learner, compare, format_results
+from parzc.ranker import Ranker
+from parzc.tabular import TabularRanker
+from parzc.tuning import tune
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Everything that fixes a run; `run.json` holds it and `--config` reads it back."""
+
+    space: str = "nb201"
+    samples: int = 78
+    table: str = ""
+    target: str = ""
+    preset: str = "default"
+    tune: int = 0
+    seeds: int = 10
+    protocol: str = "honest"
+    features: str = ""
+    out: str = ""
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Parse the command line and run."""
+    args = _parser().parse_args(argv)
+    run_command(lambda parsed: run(_config(parsed), parsed.workers or os.cpu_count() or 1), args)
+
+
+def _parser() -> argparse.ArgumentParser:
+    default = TrainConfig()
+    parser = argparse.ArgumentParser(
+        prog="train.py",
+        description=__doc__,
+        argument_default=argparse.SUPPRESS,
+        epilog="Without --table the accuracies that come with the installation are used. --table takes a CSV or "
+        "Parquet file with a column 'arch', an official NATS-Bench directory, or an official NAS-Bench-201 .pth file.",
+    )
+    add = parser.add_argument
+    add("--space", help=f"search space: {', '.join(list_spaces())} (default: {default.space})")
+    add("--samples", type=int, help=f"number of labelled architectures (default: {default.samples})")
+    add("--table", help="file or name of the table with the accuracies")
+    add("--target", help="label column of the table")
+    add("--preset", help=f"ranker: {', '.join(PRESETS)} (default: {default.preset})")
+    add("--tune", type=int, help="Optuna trials, cross-validated inside the labelled architectures (default: none)")
+    add("--seeds", type=int, help=f"number of splits, each with a fit of every method (default: {default.seeds})")
+    add(
+        "--protocol",
+        choices=("honest", "paper"),
+        help="honest: test on all archs not trained on; paper: learn from validation accuracy and test on the whole "
+        "table, training archs included (default: honest)",
+    )
+    add("--features", help="folder of a feature store (default: the features that come with the installation)")
+    add("--out", help="run folder (default: runs/SPACE-TARGET-SAMPLES-PRESET)")
+    parser.add_argument("--config", default=None, help="a run.json to repeat; options given beside it win")
+    parser.add_argument("--workers", type=int, default=None, help="processes (default: all cores)")
+    parser.add_argument("--debug", action="store_true", default=False, help="show the traceback of an error")
+    return parser
+
+
+def _config(args: argparse.Namespace) -> TrainConfig:
+    names = {f.name for f in fields(TrainConfig)}
+    config = _read_config(Path(args.config), names) if args.config else TrainConfig()
+    config = replace(config, **{name: value for name, value in vars(args).items() if name in names})
+    if config.seeds < 1:
+        raise InputError(f"--seeds {config.seeds} leaves nothing to run; give at least 1")
+    if config.tune < 0:
+        raise InputError(f"--tune {config.tune} is not a number of trials; give 0 or more")
+    get_preset(config.preset)
+    return config
+
+
+def _read_config(path: Path, names: set[str]) -> TrainConfig:
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))["config"]
+        unknown = sorted(set(record) - names)
+        if unknown:
+            raise InputError(f"{path} holds the unknown option '{unknown[0]}'; it was written by another version")
+        return TrainConfig(**record)
+    except (OSError, ValueError, KeyError, TypeError) as reason:
+        if isinstance(reason, InputError):
+            raise
+        raise InputError(f"{path} is not a run.json of train.py ({reason})") from None
+
+
+def run(config: TrainConfig, workers: int) -> None:
+    """Carry out a run and write its folder."""
+    start = time.perf_counter()
+    space = get_space(config.space)
+    table = _load_table(config, space)
+    print(f"table: {table.name}, {len(table)} archs, target {table.target} ({table.source})", flush=True)
+    out = Path(config.out or f"runs/{space.name}-{table.target}-{config.samples}-{config.preset}")
+    benchmark = _benchmark(config, space, table)
+    benchmark.split(config.samples, 0)
+    out.mkdir(parents=True, exist_ok=True)
+    settings = _tune(config, benchmark, out) if config.tune else {}
+    ranker_name = f"parzc ({config.preset})"
+    learners: dict[str, tuple[Kind, Callable[[int], Learner]]] = {
+        ranker_name: ("ranker", partial(_ranker, config.preset, space.name, settings))
+    }
+    learners |= {name: ("baseline", partial(_tabular, name, config.preset, space.name)) for name in BASELINES}
+    proxies = list(benchmark.features.scores)
+    results = compare(
+        benchmark, learners, proxies, config.samples, range(config.seeds), workers, partial(print, flush=True)
+    )
+    n_test = len(benchmark.split(config.samples, 0)[1])
+    print(
+        f"\n{space.name}, {table.target}: {config.samples} labelled archs, {n_test} test archs, "
+        f"{config.seeds} seed{'s' * (config.seeds > 1)}, {config.protocol} protocol, mean ± standard deviation\n"
+    )
+    print(format_results(results), flush=True)
+    _write_json(out / "metrics.json", {
+        "space": space.name, "table": table.name, "target": table.target, "samples": config.samples,
+        "protocol": config.protocol, "seeds": list(range(config.seeds)), "n_test": n_test,
+        "results": {name: result.summary() for name, result in results.items()},
+    })  # fmt: skip
+    _write_ranker(config, space, benchmark, table, settings, out, workers)
+    _write_json(out / "run.json", {"config": asdict(config), "tuned": settings, "parzc": version("parzc")})
+    print(f"\nwritten to {out}: ranker/, metrics.json, ranking.csv, importance.csv, importance.png, run.json")
+    print(f"{time.perf_counter() - start:.0f} s")
+
+
+def _load_table(config: TrainConfig, space: Space) -> Table:
+    embedded = list_tables(space)
+    if not config.table and not embedded:
+        raise InputError(f"no accuracies of {space.name} come with parzc; give a file with --table")
+    return load_table(config.table or embedded[0], space=space, target=config.target or None)
+
+
+def _benchmark(config: TrainConfig, space: Space, table: Table) -> Benchmark:
+    features, row = read_features(table.archs, space, config.features)
+    if config.protocol == "honest":
+        return Benchmark(features, row, table.labels)
+    if not table.target.endswith("_test"):
+        raise InputError(
+            f"--protocol paper needs a --target ending in _test, with its _valid beside it, not {table.target}"
+        )
+    validation = table.column(table.target.removesuffix("_test") + "_valid")
+    return Benchmark(features, row, table.labels, validation, test_all=True)
+
+
+def _tune(config: TrainConfig, benchmark: Benchmark, out: Path) -> dict[str, Any]:
+    train, _ = benchmark.split(config.samples, 0)
+    tuned = tune(
+        benchmark.features[benchmark.row[train]],
+        benchmark.to_learn[train],
+        preset=config.preset,
+        space=config.space,
+        trials=config.tune,
+        unlabelled=benchmark.features,
+        journal=out / "study.journal",
+    )
+    print(
+        f"tuned in {tuned.trials} trials: cross-validated Kendall {tuned.kendall:.3f} with {tuned.settings}", flush=True
+    )
+    return tuned.settings
+
+
+def _ranker(preset: str, space: str, settings: Mapping[str, Any], seed: int) -> Ranker:
+    return Ranker(preset, space, seed, dict(settings))
+
+
+def _tabular(name: str, preset: str, space: str, seed: int) -> TabularRanker:
+    return TabularRanker(name, preset, space, seed)
+
+
+def _write_ranker(
+    config: TrainConfig,
+    space: Space,
+    benchmark: Benchmark,
+    table: Table,
+    settings: Mapping[str, Any],
+    out: Path,
+    workers: int,
+) -> None:
+    """Write the ranker of the first split, its ranking of every arch, and what the labelled nodes say."""
+    train, _ = benchmark.split(config.samples, 0)
+    labelled, labels = benchmark.features[benchmark.row[train]], benchmark.to_learn[train]
+    ranker = _ranker(config.preset, space.name, settings, 0).fit(labelled, labels, benchmark.features)
+    ranker.save(out / "ranker")
+    scores, deviations = ranker.predict_dist(benchmark.features)
+    ranking = pd.DataFrame({
+        "arch": table.archs, "score": scores[benchmark.row], "std": deviations[benchmark.row],
+        "labelled": np.isin(np.arange(len(table)), train).astype(int),
+    }).sort_values("score", ascending=False, kind="stable")  # fmt: skip
+    ranking.insert(0, "rank", np.arange(1, len(ranking) + 1))
+    write_atomically(out / "ranking.csv", ranking.to_csv(index=False, float_format="%.6g").encode())
+    importance = node_importance(labelled, labels, space.slots, workers=workers)
+    importance.write(out / "importance.csv", out / "importance.png")
+
+
+def _write_json(path: Path, record: Mapping[str, Any]) -> None:
+    write_atomically(path, (json.dumps(record, indent=1) + "\n").encode())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,39 @@
+"""Extracts the features of a space: `python -m parzc.features nb201 features/`."""
+
+import argparse
+from collections.abc import Sequence
+
+from parzc.commands._run import read_archs, run_command
+from parzc.datasets import get_space, list_spaces
+from parzc.features import ExtractionConfig, build_store, list_proxies
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Parse the command line, extract, say where the features are."""
+    parser = argparse.ArgumentParser(prog="python -m parzc.features", description=__doc__)
+    parser.add_argument("space", help=f"search space: {', '.join(list_spaces())}")
+    parser.add_argument("out", help="folder of the feature store; an existing one is continued")
+    parser.add_argument("--task", default="cifar10", help="task that fixes input size and classes (default: %(default)s)")
+    parser.add_argument("--archs", help="file with one arch per line (default: the whole space)")
+    parser.add_argument("--sample", type=int, help="only this many archs, drawn with the seed")
+    parser.add_argument("--batch", type=int, default=16, help="inputs in the one batch (default: %(default)s)")
+    parser.add_argument("--data", default="gaussian", help="gaussian, or an .npz with x_train and y_train")
+    parser.add_argument("--seed", type=int, default=0, help="of weights, inputs, labels (default: %(default)s)")
+    parser.add_argument("--proxies", nargs="+", default=(), help=f"among {', '.join(list_proxies())} (default: all)")
+    parser.add_argument("--workers", type=int, help="processes (default: all cores)")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    run_command(_extract, parser.parse_args(argv))
+
+
+def _extract(args: argparse.Namespace) -> None:
+    space = get_space(args.space)
+    archs = read_archs(args.archs, space) if args.archs else space.archs()
+    if args.sample:
+        archs = space.sample(args.sample, args.seed)
+    config = ExtractionConfig(args.space, args.task, args.batch, args.data, args.seed, tuple(args.proxies))
+    store = build_store(args.out, config, archs, args.workers, progress=True)
+    print(f"{len(store)} different functions in {args.out}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,178 @@
+"""Features to model inputs: fitted on features alone, saved with the ranker.
+
+An encoder turns a `FeatureTable` of `n` networks into float32 arrays with `n` rows and refuses features whose
+definitions differ from those it was fitted on.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from parzc.datasets import Slot
+from parzc.errors import InputError
+from parzc.features._registry import proxy_info
+from parzc.features.layouts import Reduction, encoded, node_matrix, slot_columns
+from parzc.features.scaling import RankGauss
+from parzc.features.table import FeatureTable
+
+Inputs = tuple[NDArray[np.float32], ...]
+
+
+class Encoder(ABC):
+    """What every encoder does; `arrays` are its fitted values.
+
+    Args:
+        statistics: node statistics that enter.
+        scores: network proxies that enter.
+    """
+
+    def __init__(self, statistics: Sequence[str], scores: Sequence[str] = ()) -> None:
+        self.statistics, self.scores = tuple(statistics), tuple(scores)
+        self.definitions: dict[str, Mapping[str, object]] = {}
+        self.arrays: dict[str, NDArray[np.float64]] = {}
+
+    @abstractmethod
+    def _fit(self, table: FeatureTable) -> None: ...
+
+    @abstractmethod
+    def _transform(self, table: FeatureTable) -> Inputs: ...
+
+    def fit(self, table: FeatureTable) -> "Encoder":
+        """Learn scales from features, labelled or not, and remember what they mean."""
+        self._check_columns(table)
+        names = (*self.statistics, *self.scores)
+        self.definitions = {name: dict(table.definitions.get(name) or proxy_info(name).define()) for name in names}
+        self._fit(table)
+        return self
+
+    def transform(self, table: FeatureTable) -> Inputs:
+        """Return the model inputs, each with one row for each network.
+
+        Raises:
+            InputError: if the features lack a statistic or were defined otherwise; both are named.
+        """
+        self._check_columns(table)
+        for name, trained in self.definitions.items():
+            given = dict(table.definitions.get(name) or proxy_info(name).define())
+            for key, value in trained.items():
+                if given.get(key) != value:
+                    raise InputError(
+                        f"'{name}' of these features has {key} {given.get(key)!r}, but the ranker was trained on "
+                        f"{value!r}; extract the features with the same definitions"
+                    )
+        return self._transform(table)
+
+    def _check_columns(self, table: FeatureTable) -> None:
+        for kind, names, there in (
+            ("statistic", self.statistics, table.statistics),
+            ("proxy", self.scores, table.scores),
+        ):
+            missing = [name for name in names if name not in there]
+            if missing:
+                raise InputError(f"the features lack the {kind} '{missing[0]}'; extract it (there are {', '.join(there)})")
+
+
+class PaddedEncoder(Encoder):
+    """The input of the ParZC paper (sec. 3.2, A.3): nodes in order, min-max per network and statistic, zeros behind.
+
+    Returns one array `(n, statistics * width)`; missing values are 0.
+
+    Args:
+        statistics: node statistics, concatenated in this order.
+        width: nodes of the longest network; taken from the features it is fitted on if 0. Longer networks are cut.
+        reduction: over the elements of a node.
+    """
+
+    def __init__(self, statistics: Sequence[str], width: int = 0, reduction: Reduction = "mean") -> None:
+        super().__init__(statistics)
+        self.width, self.reduction = width, reduction
+
+    def _fit(self, table: FeatureTable) -> None:
+        self.arrays = {"width": np.array([self.width or np.diff(table.offsets).max()], dtype=np.float64)}
+
+    def _transform(self, table: FeatureTable) -> Inputs:
+        matrix = node_matrix(
+            table,
+            self.statistics,
+            width=int(self.arrays["width"][0]),
+            layout="padded",
+            reduction=self.reduction,
+            encoding="minmax",
+        )
+        return (np.nan_to_num(matrix).reshape(len(table), -1).astype(np.float32),)
+
+
+class TokenEncoder(Encoder):
+    """One token for each searchable position, with the statistics of every stage, and the network scores beside.
+
+    Nodes that fill the same position of a cell in the same stage are averaged (in the log domain), and each column is
+    mapped to a standard normal distribution over the networks it was fitted on (`RankGauss`), so that one column means
+    one place whatever else a network holds. A position without weights is 0 and says so in a column of its own.
+    Networks of no known space get one position for each eighth of their depth.
+
+    Returns `(n, tokens, stages * statistics + 1)` and `(n, scores)`.
+
+    Args:
+        statistics: node statistics.
+        scores: network proxies.
+        slots: places of the space; none for networks of no known space.
+        reduction: over the elements of a node.
+    """
+
+    def __init__(
+        self,
+        statistics: Sequence[str],
+        scores: Sequence[str],
+        slots: Sequence[Slot] = (),
+        reduction: Reduction = "mean",
+    ) -> None:
+        super().__init__(statistics, scores)
+        self.reduction = reduction
+        self.slots = tuple(slots)
+        self.edges = list(dict.fromkeys(slot.edge for slot in slots)) or [f"depth {i}/8" for i in range(8)]
+        self.stages = 1 + max((slot.stage for slot in slots), default=0)
+
+    def _fit(self, table: FeatureTable) -> None:
+        values, present = self._cells(table)
+        n = len(table)
+        flags = np.repeat(present[..., None], len(self.statistics), axis=-1)
+        cells = RankGauss().fit(values.reshape(n, -1), flags.reshape(n, -1))
+        scores = RankGauss().fit(self._score_matrix(table))
+        self.arrays = {"cells": cells.quantiles, "scores": scores.quantiles}
+
+    def _transform(self, table: FeatureTable) -> Inputs:
+        values, present = self._cells(table)
+        n = len(table)
+        scaled = _scale(self.arrays["cells"], values.reshape(n, -1)).reshape(values.shape) * present[..., None]
+        tokens = np.concatenate([scaled.reshape(n, len(self.edges), -1), present.any(2, keepdims=True)], axis=2)
+        scores = _scale(self.arrays["scores"], self._score_matrix(table))
+        return tokens.astype(np.float32), scores.astype(np.float32)
+
+    def _cells(self, table: FeatureTable) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        """Return the mean of each statistic, `(n, edges, stages, statistics)`, and where there is a node at all."""
+        shape = (len(table), len(self.edges), self.stages)
+        cell = np.ravel_multi_index((table.row, *self._places(table)), shape)
+        count = np.bincount(cell, minlength=np.prod(shape))
+        columns = []
+        for name in self.statistics:
+            total = np.bincount(cell, weights=encoded(table, name, self.reduction, "log"), minlength=np.prod(shape))
+            columns.append(total / np.maximum(count, 1))
+        return np.stack(columns, axis=-1).reshape(*shape, -1), (count > 0).reshape(shape)
+
+    def _places(self, table: FeatureTable) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        if not self.slots:
+            return 8 * table.position // np.diff(table.offsets)[table.row], np.zeros(len(table.node), dtype=np.int64)
+        columns = slot_columns(table, [slot.name for slot in self.slots])
+        edge = np.array([self.edges.index(slot.edge) for slot in self.slots])
+        return edge[columns], np.array([slot.stage for slot in self.slots])[columns]
+
+    def _score_matrix(self, table: FeatureTable) -> NDArray[np.float64]:
+        return np.stack([table.scores[name] for name in self.scores], axis=1) if self.scores else np.zeros((len(table), 0))
+
+
+def _scale(quantiles: NDArray[np.float64], values: NDArray[np.float64]) -> NDArray[np.float64]:
+    scaling = RankGauss(quantiles.shape[1])
+    scaling.quantiles = quantiles
+    return scaling.transform(values)

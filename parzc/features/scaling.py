@@ -1,0 +1,57 @@
+"""Scaling that is fitted on features alone, without labels, and travels with the ranker."""
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import ndtri
+
+from parzc.errors import InputError
+
+
+class RankGauss:
+    """Maps each column to a standard normal distribution by its quantiles over the networks it was fitted on.
+
+    Only the order of a column enters, so statistics that span tens of orders of magnitude, or logarithms of them, are
+    treated alike. Values beyond the fitted range go to its ends; values that are not finite count as the smallest.
+
+    Args:
+        knots: number of quantiles kept for each column.
+    """
+
+    def __init__(self, knots: int = 257) -> None:
+        self.knots = knots
+        self.quantiles = np.zeros((0, knots), dtype=np.float64)
+
+    def fit(self, values: NDArray[np.float64], present: NDArray[np.bool_] | None = None) -> "RankGauss":
+        """Learn the quantiles of the columns of `(n, columns)` values, where `present` if given.
+
+        A column without any finite value maps to 0.
+        """
+        n, columns = values.shape
+        known = np.isfinite(values) if present is None else np.isfinite(values) & present
+        shares = np.linspace(0, 1, self.knots)
+        self.quantiles = np.zeros((columns, self.knots))
+        for j in range(columns):
+            column = values[known[:, j], j]
+            if len(column):
+                self.quantiles[j] = np.quantile(column, shares)
+        return self
+
+    def transform(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return `(n, columns)` values within about [-2.7, 2.7].
+
+        Raises:
+            InputError: if there are other columns than those it was fitted on.
+        """
+        if values.shape[1] != len(self.quantiles):
+            raise InputError(f"{values.shape[1]} columns of features, but scaling was fitted on {len(self.quantiles)}")
+        shares = np.linspace(0, 1, self.knots)
+        clipped = np.where(np.isfinite(values), values, -np.inf)
+        out = np.empty(values.shape)
+        for j, quantiles in enumerate(self.quantiles):
+            # A value that several quantiles share gets the middle of their ranks: interpolate from both sides.
+            up = np.interp(clipped[:, j], quantiles, shares)
+            down = 1 - np.interp(-clipped[:, j], -quantiles[::-1], shares)
+            out[:, j] = (up + down) / 2
+        edge = 0.5 / self.knots
+        normal: NDArray[np.float64] = ndtri(np.clip(out, edge, 1 - edge))
+        return normal

@@ -1,0 +1,106 @@
+"""The rankers that ship: every setting in one place."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from types import MappingProxyType
+from typing import Any, Literal
+
+from parzc.errors import InputError
+from parzc.training import TrainingConfig
+
+
+@dataclass(frozen=True)
+class Preset:
+    """Features, model and training of a ranker.
+
+    Args:
+        encoder: `padded` (the paper's input) or `tokens` (one token for each position of the space).
+        statistics: node statistics that enter.
+        scores: network proxies that enter.
+        model: `mabn` (reads `padded`) or `token_mixer` (reads `tokens`).
+        model_args: arguments of the model besides its input sizes.
+        training: the training loop.
+        members: independently initialised and trained networks, whose scores are averaged.
+    """
+
+    encoder: Literal["padded", "tokens"]
+    statistics: tuple[str, ...]
+    scores: tuple[str, ...]
+    model: Literal["mabn", "token_mixer"]
+    model_args: Mapping[str, Any] = field(default_factory=dict)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    members: int = 1
+
+    def override(self, settings: Mapping[str, Any]) -> "Preset":
+        """Return the preset with other settings; `training.epochs` and `model.dim` reach into its parts.
+
+        Raises:
+            InputError: for a setting that does not exist.
+        """
+        preset, own = self, {f.name for f in fields(Preset)} - {"model_args", "training"}
+        for key, value in settings.items():
+            part, _, name = key.rpartition(".")
+            if part == "model":
+                preset = replace(preset, model_args={**preset.model_args, name: value})
+            elif part == "training" and name in {f.name for f in fields(TrainingConfig)}:
+                preset = replace(preset, training=replace(preset.training, **{name: value}))
+            elif not part and name in own:
+                changes: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value}
+                preset = replace(preset, **changes)
+            else:
+                raise InputError(f"there is no setting '{key}'; see parzc.presets.Preset for those there are")
+        return preset
+
+
+PRESETS: Mapping[str, Preset] = MappingProxyType(
+    {
+        "default": Preset(
+            encoder="tokens",
+            statistics=("grad_norm", "snip", "fisher", "l2_norm", "synflow", "synflow_bn", "plain"),
+            scores=(
+                "params",
+                "flops",
+                "n_layers",
+                "grad_norm",
+                "snip",
+                "plain",
+                "fisher",
+                "l2_norm",
+                "synflow",
+                "synflow_bn",
+            ),
+            model="token_mixer",
+            training=TrainingConfig(
+                alpha=1.0,
+                epochs=200,
+                batch=0,
+                learning_rate=3e-3,
+                weight_decay=1e-2,
+                decoupled=True,
+                warmup=0.2,
+            ),
+            members=3,
+        ),
+        # Section 4.1 and A.3 of the ParZC paper: three statistics of 98 nodes (294 inputs), Adam at 1e-4 with weight
+        # decay 1e-3, batches of 10, 200 epochs, DiffKendall with alpha = .5, dropout .18.
+        "paper": Preset(
+            encoder="padded",
+            statistics=("grad_norm", "snip", "synflow"),
+            scores=(),
+            model="mabn",
+            model_args={"segments": 16, "segment_size": 16, "dim": 512, "depth": 4, "dropout": 0.18},
+            training=TrainingConfig(),
+        ),
+    }
+)
+
+
+def get_preset(name: str) -> Preset:
+    """Return the preset called `name`.
+
+    Raises:
+        InputError: if there is none.
+    """
+    if name not in PRESETS:
+        raise InputError(f"there is no preset '{name}'; choose one of {', '.join(PRESETS)}")
+    return PRESETS[name]

@@ -1,0 +1,46 @@
+"""Plain tabular learners as rankers, on the very inputs that a ranker of the same preset reads."""
+
+import warnings
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.exceptions import ConvergenceWarning
+
+from parzc.features import FeatureTable
+from parzc.models.baselines import BASELINES
+from parzc.presets import get_preset
+from parzc.ranker import make_encoder
+
+
+class TabularRanker:
+    """A scikit-learn regressor on the flattened inputs of a preset.
+
+    Args:
+        method: name in `parzc.models.baselines.BASELINES`.
+        preset: whose encoder to use.
+        space: name of the search space.
+        seed: of the learner.
+    """
+
+    def __init__(self, method: str, preset: str = "default", space: str = "", seed: int = 0) -> None:
+        self.encoder = make_encoder(get_preset(preset), space)
+        self.estimator = BASELINES[method](seed)
+
+    def fit(
+        self, features: FeatureTable, accuracies: ArrayLike, unlabelled: FeatureTable | None = None
+    ) -> "TabularRanker":
+        """Fit the encoder on `unlabelled` (or `features`) and the learner on the labelled features."""
+        self.encoder.fit(features if unlabelled is None else unlabelled)
+        with warnings.catch_warnings():
+            # A kernel parameter at its bound is a property of the data, not something the user can act on.
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            self.estimator.fit(self._matrix(features), np.asarray(accuracies))
+        return self
+
+    def predict(self, features: FeatureTable) -> NDArray[np.float64]:
+        """Return `(n,)` predicted accuracies."""
+        predictions: NDArray[np.float64] = self.estimator.predict(self._matrix(features))
+        return predictions
+
+    def _matrix(self, features: FeatureTable) -> NDArray[np.float32]:
+        return np.concatenate([x.reshape(len(features), -1) for x in self.encoder.transform(features)], axis=1)

@@ -1,0 +1,120 @@
+"""Optuna over a ranker's settings, by cross-validation inside the labelled networks; no other label is seen."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+from numpy.typing import NDArray
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from sklearn.model_selection import KFold
+
+from parzc.features import FeatureTable
+from parzc.metrics import kendall_tau
+from parzc.ranker import Ranker
+
+Suggest = Callable[[optuna.Trial], dict[str, Any]]
+
+
+def _paper_space(trial: optuna.Trial) -> dict[str, Any]:
+    # Table 10 of the ParZC paper. Its dimension goes to 4096 and its batch to 128 on a GPU; those ends are cut.
+    return {
+        "model.dim": trial.suggest_int("model.dim", 128, 512, step=128),
+        "model.depth": trial.suggest_int("model.depth", 2, 8),
+        "model.dropout": trial.suggest_float("model.dropout", 0.1, 0.5),
+        "training.batch": trial.suggest_int("training.batch", 16, 128, log=True),
+        "training.epochs": trial.suggest_int("training.epochs", 50, 300, step=50),
+        "training.learning_rate": trial.suggest_float("training.learning_rate", 1e-4, 1e-2, log=True),
+    }
+
+
+def _default_space(trial: optuna.Trial) -> dict[str, Any]:
+    return {
+        "model.dim": trial.suggest_int("model.dim", 16, 128, log=True),
+        "model.depth": trial.suggest_int("model.depth", 1, 4),
+        "model.dropout": trial.suggest_float("model.dropout", 0.0, 0.4),
+        "training.alpha": trial.suggest_float("training.alpha", 0.3, 3.0, log=True),
+        "training.epochs": trial.suggest_int("training.epochs", 50, 400, step=50),
+        "training.learning_rate": trial.suggest_float("training.learning_rate", 3e-4, 1e-2, log=True),
+        "training.weight_decay": trial.suggest_float("training.weight_decay", 1e-4, 0.3, log=True),
+    }
+
+
+SEARCH_SPACES: Mapping[str, Suggest] = {"default": _default_space, "paper": _paper_space}
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """What a study found.
+
+    Args:
+        settings: the best settings, for `Ranker(settings=...)`.
+        kendall: their mean Kendall tau over the folds.
+        trials: number of trials that have finished, pruned ones included.
+    """
+
+    settings: dict[str, Any]
+    kendall: float
+    trials: int
+
+
+def tune(
+    features: FeatureTable,
+    accuracies: NDArray[np.float64],
+    *,
+    preset: str,
+    space: str,
+    trials: int,
+    unlabelled: FeatureTable | None = None,
+    journal: Path | None = None,
+    folds: int = 3,
+    seed: int = 0,
+) -> Tuned:
+    """Search a preset's settings by cross-validated Kendall tau inside the labelled networks.
+
+    Args:
+        features: of the labelled networks, `n` rows.
+        accuracies: `(n,)`.
+        preset: whose settings and search space.
+        space: name of the search space of the networks.
+        trials: how many trials the study should hold in the end; a resumed study does only those that are missing.
+        unlabelled: features to fit scales on.
+        journal: file that keeps the study; a study that it already holds is resumed.
+        folds: of the cross-validation.
+        seed: of folds, sampler and rankers.
+
+    Returns:
+        The best settings.
+    """
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    storage = None
+    if journal is not None:
+        storage = JournalStorage(JournalFileBackend(str(journal)))
+    study = optuna.create_study(
+        study_name=f"{space or 'networks'}-{preset}-{len(features)}",
+        storage=storage,
+        load_if_exists=True,
+        direction="maximize",
+        sampler=optuna.samplers.TPESampler(seed=seed),
+        pruner=optuna.pruners.MedianPruner(n_startup_trials=5),
+    )
+    parts = list(KFold(folds, shuffle=True, random_state=seed).split(np.arange(len(features))))
+
+    def objective(trial: optuna.Trial) -> float:
+        settings = SEARCH_SPACES[preset](trial)
+        trial.set_user_attr("settings", settings)
+        values: list[float] = []
+        for fold, (train, test) in enumerate(parts):
+            ranker = Ranker(preset, space, seed, settings).fit(features[train], accuracies[train], unlabelled)
+            values.append(float(np.nan_to_num(kendall_tau(ranker.predict(features[test]), accuracies[test]), nan=-1.0)))
+            trial.report(float(np.mean(values)), fold)
+            if trial.should_prune():
+                raise optuna.TrialPruned
+        return float(np.mean(values))
+
+    missing = trials - sum(trial.state.is_finished() for trial in study.trials)
+    study.optimize(objective, n_trials=max(missing, 0))
+    return Tuned(study.best_trial.user_attrs["settings"], study.best_value, len(study.trials))
