@@ -113,7 +113,7 @@ def node_importance(
     """Fit boosted trees to the values of one statistic at every slot, for each statistic and seed.
 
     A seed draws the 80/20 split and is the random state of the trees; the paper's is 42. 78 networks with 7 statistics
-    take some 15 seconds on two cores; time grows with the networks that a model learns from.
+    take about 20 seconds of one core; time grows with the networks that a model learns from.
 
     Args:
         features: `n` networks; nothing else is looked at.
@@ -203,7 +203,7 @@ def _draw(result: Importance) -> Figure:
         _draw_panel(axis, part, colours)
         _draw_places(axis, result.slots)
     axes[-1].set_xlabel("cells and fixed parts, from the input to the output")
-    figure.supylabel("importance (share of the impurity decrease)", fontsize=10)
+    figure.supylabel("share of the impurity decrease", fontsize=10)
     note = f"seeds: {len(result.seeds)}; bars: mean; whiskers: middle {result.level:.0%}; ±: standard deviation"
     figure.suptitle(f"Node importance, {result.networks:,} labelled networks\n{note}", fontsize=11)
     handles = [Patch(color=colour, label=f"edge {edge}") for edge, colour in colours.items()]

@@ -16,9 +16,7 @@ from parzc.metrics import kendall_tau
 # First calls of torch and scipy take longer than the deadline of hypothesis.
 RELAXED = settings(deadline=None)
 # Small whole numbers, so that ties and equal sums are exact.
-VECTORS = st.integers(2, 8).flatmap(
-    lambda n: st.tuples(*[st.lists(st.integers(-5, 5), min_size=n, max_size=n)] * 2)
-)
+VECTORS = st.integers(2, 8).flatmap(lambda n: st.tuples(*[st.lists(st.integers(-5, 5), min_size=n, max_size=n)] * 2))
 
 
 def tensor(values):
@@ -33,9 +31,7 @@ def loop_diff_kendall(scores, labels, alpha, label_alpha=None):
         soft = 1 / (1 + math.exp(-alpha * gap)) - 1 / (1 + math.exp(alpha * gap))
         target = float(np.sign(label_gap))
         if label_alpha is not None:
-            target = 1 / (1 + math.exp(-label_alpha * label_gap)) - 1 / (
-                1 + math.exp(label_alpha * label_gap)
-            )
+            target = 1 / (1 + math.exp(-label_alpha * label_gap)) - 1 / (1 + math.exp(label_alpha * label_gap))
         total, weight = total - soft * target, weight + abs(target)
     return total / weight if weight else 0.0
 
@@ -49,9 +45,7 @@ def test_diff_kendall_equals_loop_over_pairs(vectors, alpha, label_alpha):
 
 
 def test_diff_kendall_of_two_samples_is_tanh_of_half_the_gap():
-    assert diff_kendall(tensor([0.0, 3.0]), tensor([1.0, 2.0]), alpha=0.5).item() == pytest.approx(
-        -math.tanh(0.75)
-    )
+    assert diff_kendall(tensor([0.0, 3.0]), tensor([1.0, 2.0]), alpha=0.5).item() == pytest.approx(-math.tanh(0.75))
 
 
 @pytest.mark.parametrize("label_alpha", [None, 0.5])

@@ -15,18 +15,14 @@ from parzc.errors import InputError
 # First calls of torch and scipy take longer than the deadline of hypothesis.
 RELAXED = settings(deadline=None)
 # Whole numbers in a narrow range: many ties, exact arithmetic.
-PAIRS = st.integers(2, 7).flatmap(
-    lambda n: st.tuples(*[st.lists(st.integers(-3, 3), min_size=n, max_size=n)] * 2)
-)
+PAIRS = st.integers(2, 7).flatmap(lambda n: st.tuples(*[st.lists(st.integers(-3, 3), min_size=n, max_size=n)] * 2))
 PAIRS_AND_K = PAIRS.flatmap(lambda pair: st.tuples(st.just(pair), st.integers(1, len(pair[0]))))
 CORRELATIONS = [metrics.kendall_tau, metrics.spearman, metrics.pearson]
 AT_K = [metrics.precision_at_k, metrics.ndcg_at_k, metrics.regret_at_k]
 
 
 def tau_b_by_pairs(x, y):
-    pairs = [
-        (np.sign(x[i] - x[j]), np.sign(y[i] - y[j])) for i, j in itertools.combinations(range(len(x)), 2)
-    ]
+    pairs = [(np.sign(x[i] - x[j]), np.sign(y[i] - y[j])) for i, j in itertools.combinations(range(len(x)), 2)]
     untied = math.prod(sum(pair[side] != 0 for pair in pairs) for side in (0, 1))
     return sum(a * b for a, b in pairs) / math.sqrt(untied) if untied else math.nan
 

@@ -1,15 +1,20 @@
 """What every search space offers: notation, networks, graphs, slots, sampling."""
 
+import zlib
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import TypeVar
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import nn
 
 from parzc.errors import InputError
+
+N = TypeVar("N", bound=nn.Module)
 
 
 @dataclass(frozen=True)
@@ -74,6 +79,22 @@ class Cost:
     n_layers: int
 
 
+def initialise(build: Callable[[], N], seed: int) -> N:
+    """Build a network whose modules draw their own default initialisation from seeds made of `seed` and their names.
+
+    So a place holds the same weights in every architecture where it holds the same operation, and statistics of two
+    architectures differ by what differs between them, not by which random numbers were left for a module. The global
+    random state is left alone.
+    """
+    with torch.random.fork_rng(devices=[]):
+        network = build()
+        for name, module in network.named_modules():
+            if callable(reset := getattr(module, "reset_parameters", None)):
+                torch.manual_seed(zlib.crc32(f"{seed} {name}".encode()))
+                reset()
+    return network
+
+
 class Space(ABC):
     """A set of architectures with one way to write, build and draw each.
 
@@ -96,7 +117,7 @@ class Space(ABC):
 
     @abstractmethod
     def network(self, arch: str, task: str = "cifar10", seed: int = 0) -> nn.Module:
-        """Build the network of `arch`, initialised from `seed` without touching the global random state."""
+        """Build the network of `arch` with weights drawn by `initialise` from `seed`."""
 
     @abstractmethod
     def graph(self, arch: str) -> Graph:
@@ -117,7 +138,9 @@ class Space(ABC):
             InputError: if the space holds fewer than `n` architectures.
         """
         if not 0 < n <= len(self):
-            raise InputError(f"cannot draw {n} architectures from {self.name}: it holds {len(self)}; ask for 1 to {len(self)}")
+            raise InputError(
+                f"cannot draw {n} architectures from {self.name}: it holds {len(self)}; ask for 1 to {len(self)}"
+            )
         archs = self.archs()
         return [archs[i] for i in np.random.default_rng(seed).choice(len(archs), size=n, replace=False)]
 

@@ -58,8 +58,7 @@ def load(stream: IO[bytes], allowed: Globals, *, file: str) -> Any:
         raise
     except Exception as error:  # a damaged pickle raises nearly anything, and so does its decompression
         raise InputError(
-            f"{file} is truncated or damaged ({type(error).__name__}); "
-            "get the file again from its official source"
+            f"{file} is truncated or damaged ({type(error).__name__}); get the file again from its official source"
         ) from error
     finally:
         if collecting:

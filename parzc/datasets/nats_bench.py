@@ -83,9 +83,7 @@ def _read_architecture(path: Path) -> dict[str, Any]:
     try:
         return _row(budgets[max(budgets, key=int)])
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise InputError(
-            f"{path} is not a NATS-Bench record; get the file again from its official source"
-        ) from error
+        raise InputError(f"{path} is not a NATS-Bench record; get the file again from its official source") from error
 
 
 def read_directory(path: Path) -> pd.DataFrame:

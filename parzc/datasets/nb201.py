@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from parzc.datasets._base import Cost, Graph, Slot, Space, Task
+from parzc.datasets._base import Cost, Graph, Slot, Space, Task, initialise
 from parzc.errors import InputError
 
 OPERATIONS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
@@ -192,15 +192,16 @@ class NB201(Space):
         found = re.findall(r"([a-z0-9_]+)~([0-2])", arch) if isinstance(arch, str) else []
         cell = tuple(op for op, _ in found)
         if len(cell) != 6 or any(op not in OPERATIONS for op in cell) or _write(cell) != arch:
-            raise InputError(f"'{str(arch)[:200]}' is not an nb201 arch; write it like '{EXAMPLE}' with operations {', '.join(OPERATIONS)}")
+            raise InputError(
+                f"'{str(arch)[:200]}' is not an nb201 arch; write it like '{EXAMPLE}' with the operations "
+                f"{', '.join(OPERATIONS)}"
+            )
         return cell
 
     def network(self, arch: str, task: str = "cifar10", seed: int = 0) -> NB201Network:
         """Build the network of `arch` as published (C=16, N=5), its weights drawn from `seed`."""
         cell, classes = self.parse(arch), self.task(task).classes
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            return NB201Network(cell, classes)
+        return initialise(lambda: NB201Network(cell, classes), seed)
 
     def graph(self, arch: str) -> Graph:
         """Return the cell with one vertex for the input, one for each edge's operation and one for the output.

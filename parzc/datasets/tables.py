@@ -136,9 +136,7 @@ FORMATS: tuple[Format, ...] = (
     Format(".csv, .csv.gz", "CSV file", _ends_with(".csv", ".csv.gz"), _read_csv),
     Format(".parquet", "Parquet file", _ends_with(".parquet"), _read_parquet),
     Format("NATS-Bench directory", nats_bench.DIRECTORY_SOURCE, Path.is_dir, nats_bench.read_directory),
-    Format(
-        "NAS-Bench-201 .pth", nats_bench.CHECKPOINT_SOURCE, _ends_with(".pth"), nats_bench.read_checkpoint
-    ),
+    Format("NAS-Bench-201 .pth", nats_bench.CHECKPOINT_SOURCE, _ends_with(".pth"), nats_bench.read_checkpoint),
 )
 """Everything that can be read: a new format is one file with its reader and one line here."""
 
@@ -175,9 +173,7 @@ def load_table(source: str | Path, *, space: Space, target: str | None = None) -
     archs = _checked_archs(name, zip(frame.index, frame["arch"], strict=True), space)
     for place, found, number in zip(frame.index, frame[target], numbers[target], strict=True):
         if not np.isfinite(number):
-            raise InputError(
-                f"{name}, {place}: {target} is '{found}', not a finite number; correct or remove the row"
-            )
+            raise InputError(f"{name}, {place}: {target} is '{found}', not a finite number; correct or remove the row")
     return Table(name, description, target, archs, figures)
 
 
@@ -186,9 +182,7 @@ def _read(name: str, space: Space) -> tuple[pd.DataFrame, str, str | None]:
     if name in EMBEDDED:
         table = EMBEDDED[name]
         if table.space != space.name:
-            raise InputError(
-                f"table '{name}' is of the space {table.space}, not {space.name}; give another table"
-            )
+            raise InputError(f"table '{name}' is of the space {table.space}, not {space.name}; give another table")
         return table.read(), table.source, table.target
     path = Path(name)
     if not path.exists():

@@ -13,7 +13,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m parzc.features", description=__doc__)
     parser.add_argument("space", help=f"search space: {', '.join(list_spaces())}")
     parser.add_argument("out", help="folder of the feature store; an existing one is continued")
-    parser.add_argument("--task", default="cifar10", help="task that fixes input size and classes (default: %(default)s)")
+    parser.add_argument(
+        "--task", default="cifar10", help="task that fixes input size and classes (default: %(default)s)"
+    )
     parser.add_argument("--archs", help="file with one arch per line (default: the whole space)")
     parser.add_argument("--sample", type=int, help="only this many archs, drawn with the seed")
     parser.add_argument("--batch", type=int, default=16, help="inputs in the one batch (default: %(default)s)")

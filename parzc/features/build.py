@@ -53,7 +53,10 @@ class ExtractionConfig:
 
     def manifest(self) -> dict[str, Any]:
         """Return the configuration as recorded with the features: a file is known by the digest of what was taken."""
-        record = asdict(self) | {"proxies": [info.name for info in resolve(self.proxies or None)]}
+        record = asdict(self) | {
+            "proxies": [info.name for info in resolve(self.proxies or None)],
+            "initialisation": "each module's own default, seeded by its name",
+        }
         if self.data != "gaussian":
             inputs, labels = load_batch(self)
             content = inputs.numpy().tobytes() + (b"" if labels is None else labels.numpy().tobytes())
@@ -63,7 +66,7 @@ class ExtractionConfig:
     def definitions(self) -> dict[str, Mapping[str, object]]:
         """Return what fixes the numbers of each proxy, by name."""
         record = self.manifest()
-        extraction = {key: record[key] for key in ("task", "batch", "data", "seed")}
+        extraction = {key: record[key] for key in ("task", "batch", "data", "seed", "initialisation")}
         return {info.name: info.define() | extraction for info in resolve(self.proxies or None)}
 
 

@@ -71,7 +71,9 @@ class Encoder(ABC):
         ):
             missing = [name for name in names if name not in there]
             if missing:
-                raise InputError(f"the features lack the {kind} '{missing[0]}'; extract it (there are {', '.join(there)})")
+                raise InputError(
+                    f"the features lack the {kind} '{missing[0]}'; extract it (there are {', '.join(there)})"
+                )
 
 
 class PaddedEncoder(Encoder):
@@ -169,7 +171,9 @@ class TokenEncoder(Encoder):
         return edge[columns], np.array([slot.stage for slot in self.slots])[columns]
 
     def _score_matrix(self, table: FeatureTable) -> NDArray[np.float64]:
-        return np.stack([table.scores[name] for name in self.scores], axis=1) if self.scores else np.zeros((len(table), 0))
+        return (
+            np.stack([table.scores[name] for name in self.scores], axis=1) if self.scores else np.zeros((len(table), 0))
+        )
 
 
 def _scale(quantiles: NDArray[np.float64], values: NDArray[np.float64]) -> NDArray[np.float64]:

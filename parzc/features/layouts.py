@@ -27,7 +27,9 @@ def reduced(table: FeatureTable, statistic: str, reduction: Reduction) -> NDArra
         InputError: if the table does not hold the statistic.
     """
     if statistic not in table.statistics:
-        raise InputError(f"the features hold no statistic '{statistic}', only {', '.join(table.statistics)}; extract it")
+        raise InputError(
+            f"the features hold no statistic '{statistic}', only {', '.join(table.statistics)}; extract it"
+        )
     values = table.statistics[statistic].astype(np.float64)
     if reduction == "sum":
         return values
@@ -41,7 +43,8 @@ def encoded(table: FeatureTable, statistic: str, reduction: Reduction, encoding:
 
     `minmax` maps the nodes of each network to [0, 1] (ParZC paper, sec. 3.2; all zero where a network's values are all
     equal); statistics kept as logarithms enter with their plain value, relative to the network's largest so that
-    nothing overflows. `log` is the logarithm of the absolute value, -inf for zero. `raw` leaves the values alone. Missing values stay NaN.
+    nothing overflows. `log` is the logarithm of the absolute value, -inf for zero. `raw` leaves the values alone.
+    Missing values stay NaN.
     """
     values = reduced(table, statistic, reduction)
     is_log = proxy_info(statistic).scale == "log"

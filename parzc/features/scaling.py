@@ -26,7 +26,7 @@ class RankGauss:
 
         A column without any finite value maps to 0.
         """
-        n, columns = values.shape
+        columns = values.shape[1]
         known = np.isfinite(values) if present is None else np.isfinite(values) & present
         shares = np.linspace(0, 1, self.knots)
         self.quantiles = np.zeros((columns, self.knots))

@@ -47,7 +47,9 @@ def shipped(space: str) -> "FeatureStore":
     """
     path = resources.files("parzc.datasets") / "data" / space
     if not path.is_dir():
-        raise InputError(f"no features of {space} come with parzc; extract them with python -m parzc.features {space} DIR")
+        raise InputError(
+            f"no features of {space} come with parzc; extract them with python -m parzc.features {space} DIR"
+        )
     return FeatureStore.open(str(path))
 
 
@@ -96,7 +98,11 @@ class FeatureStore:
             InputError: if a store is there that was made with another configuration; the difference is named.
         """
         path = Path(path)
-        manifest = {"format": FORMAT, "config": dict(config), "definitions": {k: dict(v) for k, v in definitions.items()}}
+        manifest = {
+            "format": FORMAT,
+            "config": dict(config),
+            "definitions": {k: dict(v) for k, v in definitions.items()},
+        }
         if not (path / MANIFEST).exists():
             path.mkdir(parents=True, exist_ok=True)
             write_atomically(path / MANIFEST, json.dumps(manifest, indent=1).encode())
@@ -162,7 +168,9 @@ class FeatureStore:
         missing = [arch for arch in wanted if arch not in rows]
         if missing or table is None:
             first = f", '{missing[0]}' the first" if missing else ""
-            raise InputError(f"{self.path} lacks the features of {len(missing)} of {len(wanted)} architectures{first}; extract them")
+            raise InputError(
+                f"{self.path} lacks the features of {len(missing)} of {len(wanted)} architectures{first}; extract them"
+            )
         return table[np.array([rows[arch] for arch in wanted], dtype=np.int64)]
 
 

@@ -1,5 +1,5 @@
-"""Synaptic flow (Tanaka et al. 2020, arXiv:2006.05467, eq. 3): |w * dR/dw| with R the summed output for an input of ones
-and every parameter replaced by its absolute value.
+"""Synaptic flow (Tanaka et al. 2020, arXiv:2006.05467, eq. 3): |w * dR/dw| with R the summed output for an input of
+ones and every parameter replaced by its absolute value.
 
 The values of different networks lie tens of orders of magnitude apart, so they are kept as natural logarithms: the
 statistic is the log of the sum over a node's weights, the proxy the log of the sum over all nodes.

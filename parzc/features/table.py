@@ -107,7 +107,9 @@ class FeatureTable:
             raise InputError("no features were given; extract those of at least one network")
         for i, other in enumerate(rows):
             if (*other.statistics, *other.scores) != (*rows[0].statistics, *rows[0].scores):
-                raise InputError(f"the features of network {i} hold other statistics than those of network 0; extract all alike")
+                raise InputError(
+                    f"the features of network {i} hold other statistics than those of network 0; extract all alike"
+                )
         archs = tuple(archs) if archs is not None else tuple(f"network-{i}" for i in range(len(rows)))
         nodes = [name for features in rows for name in features.nodes]
         names = tuple(dict.fromkeys(nodes))

@@ -33,7 +33,7 @@ def extra_trees(seed: int) -> Any:
 
 
 def gaussian_process(seed: int) -> Any:
-    """Return a Gaussian process with an RBF kernel and noise on the principal components that hold 95 % of the variance."""
+    """Return a Gaussian process (RBF and noise) on the principal components that hold 95 % of the variance."""
     kernel = ConstantKernel(1.0) * RBF(4.0, (0.1, 100.0)) + WhiteKernel(0.1, (1e-3, 1e1))
     process = GaussianProcessRegressor(kernel, normalize_y=True, random_state=seed)
     return make_pipeline(StandardScaler(), PCA(0.95, svd_solver="full"), process)

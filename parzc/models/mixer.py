@@ -45,15 +45,10 @@ class MixerBlock(nn.Module):
             raise ValueError(f"channel_layers must be at least 2 (down and up again), got {channel_layers}.")
         hidden = max(1, round(segment_expansion * segments))
         self.segment_norm = nn.LayerNorm(dim)
-        self.segment_mixer = nn.Sequential(
-            nn.Linear(segments, hidden), nn.GELU(), nn.Linear(hidden, segments)
-        )
+        self.segment_mixer = nn.Sequential(nn.Linear(segments, hidden), nn.GELU(), nn.Linear(hidden, segments))
         self.channel_norm = nn.LayerNorm(dim)
         widths = [dim, *[max(1, round(channel_expansion * dim))] * (channel_layers - 1), dim]
-        groups = [
-            (nn.Linear(width, out), nn.ReLU(), nn.Dropout(dropout))
-            for width, out in itertools.pairwise(widths)
-        ]
+        groups = [(nn.Linear(width, out), nn.ReLU(), nn.Dropout(dropout)) for width, out in itertools.pairwise(widths)]
         self.channel_mixer = nn.Sequential(*[layer for group in groups for layer in group])
 
     def forward(self, x: Tensor) -> Tensor:

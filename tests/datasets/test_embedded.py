@@ -97,9 +97,7 @@ def test_a_missing_package_is_named(monkeypatch):
 
 
 def test_a_missing_data_file_is_named(package):
-    with pytest.raises(
-        InputError, match=r"data\.anb, a part of the package analog-nasbench, is missing; reinstall"
-    ):
+    with pytest.raises(InputError, match=r"data\.anb, a part of the package analog-nasbench, is missing; reinstall"):
         embedded.read_analog_nasbench()
     assert not package.exists()
 

@@ -95,9 +95,7 @@ def test_genuine_size_records_are_read_by_the_same_reader(data_dir):
     ]
     assert list(frame["cifar10_test"]) == [79.79, 85.77, 89.51]
     assert frame.loc["file 000000.pickle.pbz2", "cifar100_test"] == pytest.approx(32.3)
-    with pytest.raises(
-        InputError, match=r"simple, file 000000\.pickle\.pbz2: '8:8:8:8:8' is not an nb201 arch"
-    ):
+    with pytest.raises(InputError, match=r"simple, file 000000\.pickle\.pbz2: '8:8:8:8:8' is not an nb201 arch"):
         load_table(data_dir / SIZE, space=SPACE, target="cifar10_test")
 
 
@@ -120,9 +118,7 @@ def test_a_data_set_that_was_not_run_is_missing(tmp_path):
     table = load_table(tmp_path, space=SPACE, target="cifar10_test")
     assert list(table.labels) == [52, 52]
     np.testing.assert_array_equal(table.column("cifar100_test"), [54, np.nan])
-    with pytest.raises(
-        InputError, match=r"file 000001\.pickle\.pbz2: cifar100_test is 'nan', not a finite number"
-    ):
+    with pytest.raises(InputError, match=r"file 000001\.pickle\.pbz2: cifar100_test is 'nan', not a finite number"):
         load_table(tmp_path, space=SPACE, target="cifar100_test")
 
 
@@ -148,17 +144,13 @@ def test_damaged_records_are_named(tmp_path, kept):
 )
 def test_other_records_are_refused(tmp_path, record):
     write_record(tmp_path, 5, record)
-    with pytest.raises(
-        InputError, match=r"000005\.pickle\.pbz2 is not a NATS-Bench record; get the file again"
-    ):
+    with pytest.raises(InputError, match=r"000005\.pickle\.pbz2 is not a NATS-Bench record; get the file again"):
         nats_bench.read_directory(tmp_path)
 
 
 def test_a_record_that_calls_something_is_refused(tmp_path):
     write_record(tmp_path, 5, {"200": Path("x")})
-    with pytest.raises(
-        InputError, match=r"000005\.pickle\.pbz2 refers to 'pathlib.*Path', which its format never"
-    ):
+    with pytest.raises(InputError, match=r"000005\.pickle\.pbz2 refers to 'pathlib.*Path', which its format never"):
         nats_bench.read_directory(tmp_path)
 
 
@@ -195,9 +187,7 @@ def test_numpy_scalars_keep_their_value(tmp_path):
 def test_a_checkpoint_that_calls_something_is_refused(tmp_path):
     path = tmp_path / "bad.pth"
     torch.save({"arch2infos": {0: Path("x")}}, path)
-    with pytest.raises(
-        InputError, match=r"bad\.pth refers to 'pathlib\S*Path', which its format never uses; get"
-    ):
+    with pytest.raises(InputError, match=r"bad\.pth refers to 'pathlib\S*Path', which its format never uses; get"):
         nats_bench.read_checkpoint(path)
 
 
@@ -205,9 +195,7 @@ def test_a_checkpoint_that_calls_something_is_refused(tmp_path):
 def test_a_damaged_checkpoint_is_named(tmp_path, content):
     path = tmp_path / "bad.pth"
     path.write_bytes(content)
-    with pytest.raises(
-        InputError, match=r"bad\.pth is damaged; get the official NAS-Bench-201-v1_1-096897\.pth"
-    ):
+    with pytest.raises(InputError, match=r"bad\.pth is damaged; get the official NAS-Bench-201-v1_1-096897\.pth"):
         nats_bench.read_checkpoint(path)
 
 
@@ -215,7 +203,5 @@ def test_a_damaged_checkpoint_is_named(tmp_path, content):
 def test_another_torch_file_is_refused(tmp_path, content):
     path = tmp_path / "other.pth"
     torch.save(content, path)
-    with pytest.raises(
-        InputError, match=r"other\.pth is a torch file but does not hold NAS-Bench-201; give the"
-    ):
+    with pytest.raises(InputError, match=r"other\.pth is a torch file but does not hold NAS-Bench-201; give the"):
         nats_bench.read_checkpoint(path)

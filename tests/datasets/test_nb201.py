@@ -241,9 +241,7 @@ def test_random_text_is_refused(text):
 
 def test_unknown_tasks_are_refused():
     for method in (SPACE.network, SPACE.cost):
-        with pytest.raises(
-            InputError, match=r"no task 'mnist'; choose one of cifar10, cifar100, imagenet16$"
-        ):
+        with pytest.raises(InputError, match=r"no task 'mnist'; choose one of cifar10, cifar100, imagenet16$"):
             method(BEST, "mnist")
 
 

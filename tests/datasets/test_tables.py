@@ -62,9 +62,7 @@ def test_target_chooses_among_the_label_columns(write):
     table = load_table(str(path), space=SPACE, target="test")
     assert list(table.labels) == [3, 4]
     np.testing.assert_array_equal(table.column("valid"), [1, np.nan])
-    with pytest.raises(
-        InputError, match=r"has no label column 'tset'; label columns there: index, valid, test$"
-    ):
+    with pytest.raises(InputError, match=r"has no label column 'tset'; label columns there: index, valid, test$"):
         table.column("tset")
     refuse(path, "{} has no label column 'tset'; label columns there: index, valid, test", target="tset")
     refuse(path, "{} has no label column 'arch'; label columns there: index, valid, test", target="arch")
@@ -79,9 +77,7 @@ def test_labels_must_be_finite_numbers(write, label):
 
 def test_rows_are_numbered_as_an_editor_shows_them(write):
     refuse(write(f"arch,acc\n\n{A},1\n\n{B},x\n"), "{}, row 5: acc is 'x', .*")
-    refuse(
-        write(f"arch,acc\n{A},1\n\nresnet,2\n"), "{}, row 4: 'resnet' is not an nb201 arch; write it like .*"
-    )
+    refuse(write(f"arch,acc\n{A},1\n\nresnet,2\n"), "{}, row 4: 'resnet' is not an nb201 arch; write it like .*")
     refuse(
         write(f"arch,acc\n{A},1\n{B},2\n{A},3\n"),
         re.escape(f"{{}}: row 2 and row 4 hold the same arch {A}; remove one").replace(r"\{\}", "{}"),
@@ -102,9 +98,7 @@ def test_files_without_a_table(write, tmp_path):
     refuse(write("arch,acc\n"), "{} holds no rows; give a table with at least one architecture")
     refuse(write(f"arch\n{A}\n"), "{} has no label column; add a column of numbers beside 'arch'")
     refuse(write(f"arch,a,a\n{A},1,2\n"), "{} has more than one column 'a'; rename or remove one")
-    refuse(
-        write("x", "t.xlsx"), "{} has no known format; give one of: .csv, .csv.gz, .parquet, NATS-Bench .*"
-    )
+    refuse(write("x", "t.xlsx"), "{} has no known format; give one of: .csv, .csv.gz, .parquet, NATS-Bench .*")
 
 
 def test_damaged_files(write, tmp_path):
@@ -152,9 +146,7 @@ def test_the_published_table(data_dir):
     table = load_table(data_dir / "nb201.csv.gz", space=SPACE, target="cifar10_test")
     assert len(table) == 15_625
     assert set(table.archs) == set(SPACE.archs())
-    best = {
-        name: round(float(table.column(name).max()), 3) for name in table.columns if name.startswith("cifar")
-    }
+    best = {name: round(float(table.column(name).max()), 3) for name in table.columns if name.startswith("cifar")}
     assert (best["cifar10_test"], best["cifar100_test"], best["cifar100_valid"]) == (94.373, 73.513, 73.493)
 
 

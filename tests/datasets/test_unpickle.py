@@ -55,9 +55,7 @@ def test_allowed_global_is_replaced_by_its_stand_in():
 def test_malicious_payload_is_refused_before_it_runs(tmp_path, protocol):
     victim = tmp_path / "created"
     payload = pickle.dumps([1, CreatesFile(victim)], protocol)
-    with pytest.raises(
-        InputError, match=r"^bad\.anb refers to '(posix|nt)\.mkdir', which its format never uses"
-    ):
+    with pytest.raises(InputError, match=r"^bad\.anb refers to '(posix|nt)\.mkdir', which its format never uses"):
         _unpickle.load(io.BytesIO(payload), {("collections", "OrderedDict"): OrderedDict}, file="bad.anb")
     assert not victim.exists()
     pickle.loads(payload)
@@ -80,9 +78,7 @@ def test_an_allowed_module_does_not_open_its_attributes():
 def test_every_truncation_names_the_file():
     payload = pickle.dumps({"accuracy": [1.5, 2.5], "name": "x" * 50})
     for end in range(len(payload)):
-        with pytest.raises(
-            InputError, match=r"^cut\.pickle is truncated or damaged \(\w+\); get the file again"
-        ):
+        with pytest.raises(InputError, match=r"^cut\.pickle is truncated or damaged \(\w+\); get the file again"):
             _unpickle.load(io.BytesIO(payload[:end]), {}, file="cut.pickle")
 
 
