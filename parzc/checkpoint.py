@@ -1,5 +1,6 @@
 """Ranker folders: `model.safetensors`, `config.json`, `card.md`; reading one never runs code of it."""
 
+import hashlib
 import json
 import platform
 from collections.abc import Iterator, Mapping
@@ -24,8 +25,10 @@ SCHEMA = 1
 def write(path: Path, config: Mapping[str, Any], preset: Preset, tensors: Mapping[str, Tensor]) -> None:
     """Write a ranker folder; `config.json` comes last, so that an interrupted write is not taken for a ranker."""
     path.mkdir(parents=True, exist_ok=True)
+    content = save({k: v.contiguous() for k, v in tensors.items()})
     record = {"schema": SCHEMA, **config, "resolved": asdict(preset), "software": _software()}
-    write_atomically(path / "model.safetensors", save({k: v.contiguous() for k, v in tensors.items()}))
+    record["sha256"] = _digest(content)
+    write_atomically(path / "model.safetensors", content)
     write_atomically(path / "card.md", _card(record).encode())
     write_atomically(path / "config.json", (json.dumps(record, indent=1) + "\n").encode())
 
@@ -38,37 +41,53 @@ def reading(path: Path) -> Iterator[tuple[dict[str, Any], Preset, dict[str, Tens
         InputError: if the folder holds no ranker, if a file is damaged or of another schema, or if the block finds that
             the parts do not fit together.
     """
+    config, content = _read(path)
     try:
-        config = json.loads((path / "config.json").read_text(encoding="utf-8"))
-        if not isinstance(config, dict) or config.get("schema") != SCHEMA:
-            raise InputError(f"{path / 'config.json'} is not of schema {SCHEMA}, the one that this version reads")
         training = TrainingConfig(**config["resolved"]["training"])
         resolved = {**config["resolved"], "training": training}
         resolved |= {name: tuple(resolved[name]) for name in ("statistics", "scores")}
-        yield config, Preset(**resolved), load((path / "model.safetensors").read_bytes())
-    except FileNotFoundError as reason:
-        raise InputError(
-            f"{reason.filename} is missing: {path} is not a whole ranker folder as train.py writes"
-        ) from None
-    except InputError:
-        raise
+        yield config, Preset(**resolved), load(content)
     except (
         SafetensorError,
-        KeyError,
+        LookupError,
+        ArithmeticError,
         TypeError,
         AttributeError,
         RuntimeError,
         ValueError,
-        OSError,
     ) as reason:
         raise InputError(
             f"the ranker in {path} is damaged ({type(reason).__name__}: {reason}); save it again"
         ) from None
 
 
+def _read(path: Path) -> tuple[dict[str, Any], bytes]:
+    """Return the configuration and the bytes of the tensors that were written with it."""
+    try:
+        config = json.loads((path / "config.json").read_text(encoding="utf-8"))
+        content = (path / "model.safetensors").read_bytes()
+    except FileNotFoundError as reason:
+        raise InputError(
+            f"{reason.filename} is missing: {path} is not a whole ranker folder as train.py writes"
+        ) from None
+    except (OSError, ValueError, RecursionError) as reason:
+        raise InputError(f"the ranker in {path} cannot be read ({reason}); save it again") from None
+    if not isinstance(config, dict) or config.get("schema") != SCHEMA:
+        raise InputError(f"{path / 'config.json'} is not of schema {SCHEMA}, the one that this version reads")
+    if config.get("sha256") != _digest(content):
+        raise InputError(
+            f"{path / 'model.safetensors'} is damaged: its content does not match config.json; save the ranker again"
+        )
+    return config, content
+
+
 def part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     """Return the tensors whose names start with `prefix`, without it."""
     return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
 def _software() -> dict[str, str]:

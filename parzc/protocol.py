@@ -24,6 +24,10 @@ METRICS: Mapping[str, Callable[[NDArray[np.float64], NDArray[np.float64]], float
 """What is reported of every method, in the order of the columns."""
 
 
+MIN_TEST = 10
+"""Fewest architectures to test on: `regret_at_10` looks at as many."""
+
+
 class Learner(Protocol):
     """What is fitted on labelled features and scores others; `Ranker` is one."""
 
@@ -68,10 +72,13 @@ class Benchmark:
         """Return `samples` architectures drawn uniformly with `seed` to learn from, and those to test on.
 
         Raises:
-            InputError: if fewer than 2 architectures are on either side.
+            InputError: if there are fewer than 2 to learn from, or fewer than 10 others.
         """
-        if not 2 <= samples <= len(self) - 2:
-            raise InputError(f"cannot label {samples} of {len(self)} architectures; choose from 2 to {len(self) - 2}")
+        most = len(self) - MIN_TEST
+        if most < 2:
+            raise InputError(f"{len(self)} architectures are too few; 2 to learn from and {MIN_TEST} others are needed")
+        if not 2 <= samples <= most:
+            raise InputError(f"cannot label {samples} of {len(self)} architectures; choose from 2 to {most}")
         order = np.random.default_rng(seed).permutation(len(self))
         return np.sort(order[:samples]), np.sort(order if self.test_all else order[samples:])
 
@@ -196,9 +203,7 @@ def format_results(results: Mapping[str, Result]) -> str:
     kinds: list[Kind] = ["ranker", "baseline", "proxy"]
     for kind in kinds:
         chosen = [(name, result) for name, result in results.items() if result.kind == kind]
-        for name, result in sorted(
-            chosen, key=lambda item: -np.nan_to_num(np.nanmean(item[1].values["kendall"]), nan=-2)
-        ):
+        for name, result in sorted(chosen, key=lambda item: _mean(item[1].values["kendall"]), reverse=True):
             cells = [_cell(result.values[metric]) for metric in METRICS]
             lines.append([name, *cells, f"{np.mean(result.seconds):.1f}" if result.seconds else ""])
     widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
@@ -207,6 +212,12 @@ def format_results(results: Mapping[str, Result]) -> str:
         for line in lines
     ]
     return "\n".join([rows[0], "-" * len(rows[0]), *rows[1:]])
+
+
+def _mean(values: Sequence[float]) -> float:
+    """Return the mean of the finite values; -inf if there are none."""
+    finite = [v for v in values if np.isfinite(v)]
+    return float(np.mean(finite)) if finite else -np.inf
 
 
 def _cell(values: Sequence[float]) -> str:

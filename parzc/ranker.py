@@ -137,7 +137,7 @@ class Ranker(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # scikit-lea
             ranker.encoder_.definitions = config["definitions"]
             ranker.encoder_.arrays = {k: v.numpy() for k, v in checkpoint.part(tensors, "encoder.").items()}
             ranker.offset_, ranker.scale_ = tensors["offset"].numpy(), tensors["scale"].numpy()
-            ranker.members_ = [make_model(preset, ranker.shapes_, seed=0) for _ in range(preset.members)]
+            ranker.members_ = [make_model(preset, ranker.shapes_, seed=0) for _ in ranker.offset_]
             for index, model in enumerate(ranker.members_):
                 model.load_state_dict(checkpoint.part(tensors, f"members.{index}."))
                 model.eval()

@@ -1,5 +1,6 @@
 """Optuna over a ranker's settings, by cross-validation inside the labelled networks; no other label is seen."""
 
+import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from sklearn.model_selection import KFold
 
+from parzc.errors import InputError
 from parzc.features import FeatureTable
 from parzc.metrics import kendall_tau
 from parzc.ranker import Ranker
@@ -82,23 +84,30 @@ def tune(
         space: name of the search space of the networks.
         trials: how many trials the study should hold in the end; a resumed study does only those that are missing.
         unlabelled: features to fit scales on.
-        journal: file that keeps the study; a study that it already holds is resumed.
+        journal: file that keeps the study; a study of the same labels, folds and seed that it already holds is resumed
+            and ends as if it had never stopped.
         folds: of the cross-validation.
         seed: of folds, sampler and rankers.
 
     Returns:
         The best settings.
+
+    Raises:
+        InputError: if there are fewer than two networks for each fold, or no trials.
     """
+    if len(features) < 2 * folds or trials < 1:
+        raise InputError(
+            f"tuning needs at least {2 * folds} labelled networks and one trial, not {len(features)} and {trials}"
+        )
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     storage = None
     if journal is not None:
         storage = JournalStorage(JournalFileBackend(str(journal)))
     study = optuna.create_study(
-        study_name=f"{space or 'networks'}-{preset}-{len(features)}",
+        study_name=f"{space or 'networks'}-{preset}-{_digest(features, accuracies, folds, seed)}",
         storage=storage,
         load_if_exists=True,
         direction="maximize",
-        sampler=optuna.samplers.TPESampler(seed=seed),
         pruner=optuna.pruners.MedianPruner(n_startup_trials=5),
     )
     parts = list(KFold(folds, shuffle=True, random_state=seed).split(np.arange(len(features))))
@@ -115,6 +124,18 @@ def tune(
                 raise optuna.TrialPruned
         return float(np.mean(values))
 
-    missing = trials - sum(trial.state.is_finished() for trial in study.trials)
-    study.optimize(objective, n_trials=max(missing, 0))
-    return Tuned(study.best_trial.user_attrs["settings"], study.best_value, len(study.trials))
+    for number in range(_finished(study), trials):
+        # A sampler of its own for each trial: one that is made anew on resuming would draw the first trials again.
+        study.sampler = optuna.samplers.TPESampler(seed=10_000 * seed + number)
+        study.optimize(objective, n_trials=1)
+    return Tuned(study.best_trial.user_attrs["settings"], study.best_value, _finished(study))
+
+
+def _finished(study: optuna.Study) -> int:
+    return sum(trial.state.is_finished() for trial in study.trials)
+
+
+def _digest(features: FeatureTable, accuracies: NDArray[np.float64], folds: int, seed: int) -> str:
+    """Return what tells the studies of one journal apart."""
+    record = "\n".join([*features.archs, *map(repr, np.asarray(accuracies).tolist()), str(folds), str(seed)])
+    return hashlib.sha256(record.encode()).hexdigest()[:16]

@@ -17,14 +17,20 @@ def run_command(action: Callable[[argparse.Namespace], None], args: argparse.Nam
     """Run a command; bad input ends with one sentence on standard error and exit status 2, unless `--debug`."""
     try:
         action(args)
-    except InputError as error:
+    except (InputError, OSError) as error:
         if args.debug:
             raise
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {_sentence(error)}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
+
+
+def _sentence(error: InputError | OSError) -> str:
+    if isinstance(error, OSError) and error.filename:
+        return f"{error.filename}: {error.strerror}; give a path that can be used"
+    return str(error)
 
 
 def read_archs(path: str, space: Space) -> list[str]:

@@ -33,6 +33,8 @@ def main(argv: Sequence[str] | None = None) -> None:
 def _evaluate(args: argparse.Namespace) -> None:
     if args.top < 1:
         raise InputError(f"--top {args.top} prints nothing; give at least 1")
+    if args.out and not Path(args.out).absolute().parent.is_dir():
+        raise InputError(f"--out {args.out} is in a folder that does not exist; make it first")
     ranker = Ranker.load(args.ranker)
     if not ranker.space:
         raise InputError(f"the ranker in {args.ranker} is for networks of no known space; use it from Python")

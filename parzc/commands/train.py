@@ -18,13 +18,15 @@ from parzc.commands._run import read_features, run_command
 from parzc.datasets import Space, Table, get_space, list_spaces, list_tables, load_table
 from parzc.errors import InputError
 from parzc.features.store import write_atomically
-from parzc.importance import node_importance
+from parzc.importance import MIN_NETWORKS, node_importance
 from parzc.models.baselines import BASELINES
 from parzc.presets import PRESETS, get_preset
 from parzc.protocol import Benchmark, Kind, Learner, compare, format_results
 from parzc.ranker import Ranker
 from parzc.tabular import TabularRanker
 from parzc.tuning import tune
+
+PROTOCOLS = ("honest", "paper")
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--seeds", type=int, help=f"number of splits, each with a fit of every method (default: {default.seeds})")
     add(
         "--protocol",
-        choices=("honest", "paper"),
+        choices=PROTOCOLS,
         help="honest: test on all archs not trained on; paper: learn from validation accuracy and test on the whole "
         "table, training archs included (default: honest)",
     )
@@ -86,6 +88,10 @@ def _config(args: argparse.Namespace) -> TrainConfig:
     config = replace(config, **{name: value for name, value in vars(args).items() if name in names})
     if config.seeds < 1:
         raise InputError(f"--seeds {config.seeds} leaves nothing to run; give at least 1")
+    if config.samples < MIN_NETWORKS:
+        raise InputError(f"--samples {config.samples} is too few for node importances; give at least {MIN_NETWORKS}")
+    if config.protocol not in PROTOCOLS:
+        raise InputError(f"there is no protocol '{config.protocol}'; choose one of {', '.join(PROTOCOLS)}")
     if config.tune < 0:
         raise InputError(f"--tune {config.tune} is not a number of trials; give 0 or more")
     get_preset(config.preset)
@@ -98,10 +104,13 @@ def _read_config(path: Path, names: set[str]) -> TrainConfig:
         unknown = sorted(set(record) - names)
         if unknown:
             raise InputError(f"{path} holds the unknown option '{unknown[0]}'; it was written by another version")
+        for name, value in record.items():
+            if type(value) is not type(getattr(TrainConfig(), name)):
+                raise InputError(f"{path}: {name} cannot be {value!r}; write it as train.py does")
         return TrainConfig(**record)
-    except (OSError, ValueError, KeyError, TypeError) as reason:
-        if isinstance(reason, InputError):
-            raise
+    except InputError:
+        raise
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as reason:
         raise InputError(f"{path} is not a run.json of train.py ({reason})") from None
 
 

@@ -16,8 +16,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--task", default="cifar10", help="task that fixes input size and classes (default: %(default)s)"
     )
-    parser.add_argument("--archs", help="file with one arch per line (default: the whole space)")
-    parser.add_argument("--sample", type=int, help="only this many archs, drawn with the seed")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--archs", help="file with one arch per line (default: the whole space)")
+    which.add_argument("--sample", type=int, help="only this many archs, drawn with the seed")
     parser.add_argument("--batch", type=int, default=16, help="inputs in the one batch (default: %(default)s)")
     parser.add_argument("--data", default="gaussian", help="gaussian, or an .npz with x_train and y_train")
     parser.add_argument("--seed", type=int, default=0, help="of weights, inputs, labels (default: %(default)s)")
@@ -30,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 def _extract(args: argparse.Namespace) -> None:
     space = get_space(args.space)
     archs = read_archs(args.archs, space) if args.archs else space.archs()
-    if args.sample:
+    if args.sample is not None:
         archs = space.sample(args.sample, args.seed)
     config = ExtractionConfig(args.space, args.task, args.batch, args.data, args.seed, tuple(args.proxies))
     store = build_store(args.out, config, archs, args.workers, progress=True)

@@ -16,12 +16,12 @@ import torch
 from joblib import Parallel, delayed, parallel_config
 from numpy.typing import NDArray
 from torch import Tensor
-from tqdm import tqdm
 
 from parzc.datasets import Task, get_space
 from parzc.errors import InputError
 from parzc.features._registry import resolve
 from parzc.features.extract import extract
+from parzc.features.progress import Progress
 from parzc.features.store import FeatureStore
 from parzc.features.table import FeatureTable
 
@@ -50,6 +50,10 @@ class ExtractionConfig:
     data: str = "gaussian"
     seed: int = 0
     proxies: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.batch < 1:
+            raise InputError(f"a batch of {self.batch} holds no input; give at least 1")
 
     def manifest(self) -> dict[str, Any]:
         """Return the configuration as recorded with the features: a file is known by the digest of what was taken."""
@@ -139,9 +143,9 @@ def build_store(
     store = FeatureStore.create(path, config.manifest(), config.definitions())
     todo = [arch for arch in wanted if arch not in store]
     chunks = [todo[i : i + CHUNK] for i in range(0, len(todo), CHUNK)]
-    with tqdm(total=len(wanted), initial=len(wanted) - len(todo), unit="arch", disable=not progress) as bar:
+    with Progress(len(wanted), done=len(wanted) - len(todo), shown=progress) as shown:
         for done in _run(path, config, chunks, workers or os.cpu_count() or 1):
-            bar.update(done)
+            shown.update(done)
     return FeatureStore.open(path)
 
 

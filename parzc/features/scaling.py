@@ -11,7 +11,7 @@ class RankGauss:
     """Maps each column to a standard normal distribution by its quantiles over the networks it was fitted on.
 
     Only the order of a column enters, so statistics that span tens of orders of magnitude, or logarithms of them, are
-    treated alike. Values beyond the fitted range go to its ends; values that are not finite count as the smallest.
+    treated alike. Values beyond the fitted range, infinite ones among them, go to its ends; NaN counts as the smallest.
 
     Args:
         knots: number of quantiles kept for each column.
@@ -29,7 +29,7 @@ class RankGauss:
         columns = values.shape[1]
         known = np.isfinite(values) if present is None else np.isfinite(values) & present
         shares = np.linspace(0, 1, self.knots)
-        self.quantiles = np.zeros((columns, self.knots))
+        self.quantiles = np.full((columns, self.knots), np.nan)
         for j in range(columns):
             column = values[known[:, j], j]
             if len(column):
@@ -45,12 +45,14 @@ class RankGauss:
         if values.shape[1] != len(self.quantiles):
             raise InputError(f"{values.shape[1]} columns of features, but scaling was fitted on {len(self.quantiles)}")
         shares = np.linspace(0, 1, self.knots)
-        clipped = np.where(np.isfinite(values), values, -np.inf)
-        out = np.empty(values.shape)
+        ordered = np.where(np.isnan(values), -np.inf, values)
+        out = np.full(values.shape, 0.5)
         for j, quantiles in enumerate(self.quantiles):
+            if np.isnan(quantiles[0]):
+                continue
             # A value that several quantiles share gets the middle of their ranks: interpolate from both sides.
-            up = np.interp(clipped[:, j], quantiles, shares)
-            down = 1 - np.interp(-clipped[:, j], -quantiles[::-1], shares)
+            up = np.interp(ordered[:, j], quantiles, shares)
+            down = 1 - np.interp(-ordered[:, j], -quantiles[::-1], shares)
             out[:, j] = (up + down) / 2
         edge = 0.5 / self.knots
         normal: NDArray[np.float64] = ndtri(np.clip(out, edge, 1 - edge))
