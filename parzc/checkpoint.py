@@ -56,9 +56,8 @@ def reading(path: Path) -> Iterator[tuple[dict[str, Any], Preset, dict[str, Tens
         RuntimeError,
         ValueError,
     ) as reason:
-        raise InputError(
-            f"the ranker in {path} is damaged ({type(reason).__name__}: {reason}); save it again"
-        ) from None
+        why = " ".join(f"{type(reason).__name__}: {reason}".split())[:300]
+        raise InputError(f"the ranker in {path} is damaged ({why}); save it again") from None
 
 
 def _read(path: Path) -> tuple[dict[str, Any], bytes]:

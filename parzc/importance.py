@@ -105,7 +105,7 @@ def node_importance(
     statistics: Sequence[str] | None = None,
     seeds: Sequence[int] = SEEDS,
     workers: int = 1,
-    max_networks: int = 100,
+    max_networks: int = 500,
     reduction: Reduction = "mean",
     level: float = 0.9,
     progress: Callable[[str], None] = lambda _: None,

@@ -7,25 +7,31 @@ from parzc.features import FeatureTable, NodeFeatures, proxy_info
 STATISTICS = ("grad_norm", "snip", "fisher", "l2_norm", "synflow", "synflow_bn", "plain")
 CELLS = ("cells.0", "cells.6", "cells.12")
 EDGES = ("0-1", "1-2", "0-3")
-SMALL = {"training.epochs": 30, "model.dim": 16, "model.depth": 1, "members": 2}
+SMALL = {
+    "training.loss": "diff_kendall", "training.alpha": 1.0, "training.epochs": 60, "training.batch": 0,
+    "training.learning_rate": 1e-2, "training.weight_decay": 1e-2, "training.warmup": 0.2,
+    "model.dim": 16, "model.depth": 1, "model.dropout": 0.0, "members": 2,
+}  # fmt: skip
 """Settings of the default preset that train in a fraction of a second."""
-SMALL_PAPER = {"training.epochs": 60, "training.learning_rate": 3e-3} | {
+SMALL_PAPER = {
+    "training.epochs": 60, "training.learning_rate": 3e-3,
     "model.segments": 4, "model.segment_size": 8, "model.dim": 16, "model.depth": 1, "model.dropout": 0.0,
 }  # fmt: skip
+"""The same for the preset of the paper."""
 
 
 def networks(n, seed=0):
     """Return the features of `n` networks, and their labels.
 
     A network has a stem, a classifier and, in the first cell of each stage, a node on edge 0-1, mostly one on 1-2 and
-    sometimes one on 0-3. Each statistic is large where the edge's strength is; the label is that of edge 0-1 in units
-    of its spread, and 1.5 more where there is edge 0-3.
+    sometimes one on 0-3. Each statistic is large where the edge's strength is; the label is that of edge 0-1, and 1.5
+    more where there is edge 0-3.
     """
     rng = np.random.default_rng(seed)
     features, labels = [], np.empty(n)
     for i in range(n):
         here = [True, rng.random() < 0.8, rng.random() < 0.5]
-        strength = dict(zip(EDGES, rng.normal(size=3), strict=True))
+        strength = dict(zip(EDGES, rng.normal(size=3) * [1, 0.3, 0.3], strict=True))
         edges = [edge for edge, there in zip(EDGES, here, strict=True) if there]
         nodes = [(f"{cell}.edges.{edge}.conv", strength[edge]) for cell in CELLS for edge in edges]
         features.append(_row([("stem.0", 0.0), *nodes, ("classifier", 0.0)], rng))

@@ -88,8 +88,6 @@ def _config(args: argparse.Namespace) -> TrainConfig:
     config = replace(config, **{name: value for name, value in vars(args).items() if name in names})
     if config.seeds < 1:
         raise InputError(f"--seeds {config.seeds} leaves nothing to run; give at least 1")
-    if config.samples < MIN_NETWORKS:
-        raise InputError(f"--samples {config.samples} is too few for node importances; give at least {MIN_NETWORKS}")
     if config.protocol not in PROTOCOLS:
         raise InputError(f"there is no protocol '{config.protocol}'; choose one of {', '.join(PROTOCOLS)}")
     if config.tune < 0:
@@ -147,7 +145,7 @@ def run(config: TrainConfig, workers: int) -> None:
     })  # fmt: skip
     _write_ranker(config, space, benchmark, table, settings, out, workers)
     _write_json(out / "run.json", {"config": asdict(config), "tuned": settings, "parzc": version("parzc")})
-    print(f"\nwritten to {out}: ranker/, metrics.json, ranking.csv, importance.csv, importance.png, run.json")
+    print(f"\nwritten to {out}: {', '.join(sorted(path.name for path in out.iterdir()))}")
     print(f"{time.perf_counter() - start:.0f} s")
 
 
@@ -216,8 +214,11 @@ def _write_ranker(
     }).sort_values("score", ascending=False, kind="stable")  # fmt: skip
     ranking.insert(0, "rank", np.arange(1, len(ranking) + 1))
     write_atomically(out / "ranking.csv", ranking.to_csv(index=False, float_format="%.6g").encode())
-    importance = node_importance(labelled, labels, space.slots, workers=workers)
-    importance.write(out / "importance.csv", out / "importance.png")
+    if len(train) < MIN_NETWORKS:
+        print(f"node importances need {MIN_NETWORKS} labelled archs; with {len(train)} none are written")
+    else:
+        importance = node_importance(labelled, labels, space.slots, workers=workers)
+        importance.write(out / "importance.csv", out / "importance.png")
 
 
 def _write_json(path: Path, record: Mapping[str, Any]) -> None:

@@ -37,7 +37,7 @@ class RankGauss:
         return self
 
     def transform(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return `(n, columns)` values within about [-2.7, 2.7].
+        """Return `(n, columns)` values within about [-2.9, 2.9].
 
         Raises:
             InputError: if there are other columns than those it was fitted on.

@@ -1,0 +1,95 @@
+"""The settings of the rankers and how they are changed."""
+
+import re
+from dataclasses import FrozenInstanceError, asdict
+
+import pytest
+
+from parzc.errors import InputError
+from parzc.features import list_proxies, list_statistics
+from parzc.presets import PRESETS, Preset, get_preset
+from parzc.training import TrainingConfig
+
+BASE = Preset(
+    encoder="tokens",
+    statistics=("snip",),
+    scores=("params",),
+    model="token_mixer",
+    model_args={"dim": 8, "depth": 2},
+    training=TrainingConfig(epochs=7, batch=3),
+    members=2,
+)
+
+
+@pytest.mark.parametrize(
+    ("settings", "changes"),
+    [
+        ({}, {}),
+        ({"members": 5}, {"members": 5}),
+        ({"statistics": ["fisher", "snip"]}, {"statistics": ("fisher", "snip")}),
+        ({"scores": ()}, {"scores": ()}),
+        ({"encoder": "padded", "model": "mabn"}, {"encoder": "padded", "model": "mabn"}),
+        ({"model.dim": 16}, {"model_args": {"dim": 16, "depth": 2}}),
+        ({"model.dropout": 0.3}, {"model_args": {"dim": 8, "depth": 2, "dropout": 0.3}}),
+        ({"model.dim": 16, "model.depth": 1}, {"model_args": {"dim": 16, "depth": 1}}),
+    ],
+)
+def test_a_setting_changes_what_it_names_and_nothing_else(settings, changes):
+    assert asdict(BASE.override(settings)) == asdict(BASE) | changes
+
+
+def test_a_training_setting_reaches_the_training_loop():
+    preset = BASE.override({"training.epochs": 9, "training.loss": "mse", "training.decoupled": True})
+    assert preset.training == TrainingConfig(loss="mse", epochs=9, batch=3, decoupled=True)
+    assert asdict(preset) | {"training": None} == asdict(BASE) | {"training": None}
+
+
+def test_overriding_leaves_the_preset_alone():
+    before = asdict(BASE)
+    BASE.override({"model.dim": 99, "training.epochs": 1, "members": 9})
+    assert asdict(BASE) == before
+    with pytest.raises(FrozenInstanceError):
+        BASE.members = 9
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "epochs", "training", "training.epoch", "training.model.dim", "model_args", "optimizer.name", "", "dim",
+        "Members", "members.count",
+    ],
+)  # fmt: skip
+def test_a_setting_that_does_not_exist_is_named(key):
+    sentence = f"^there is no setting '{re.escape(key)}'; see parzc.presets.Preset for those there are$"
+    with pytest.raises(InputError, match=sentence):
+        BASE.override({key: 1})
+
+
+def test_an_unknown_loss_is_refused_as_a_setting_too():
+    with pytest.raises(InputError, match="there is no loss 'hinge'"):
+        BASE.override({"training.loss": "hinge"})
+
+
+def test_presets_are_found_by_name():
+    assert set(PRESETS) >= {"default", "paper"}
+    assert get_preset("paper") is PRESETS["paper"]
+    with pytest.raises(InputError, match=f"^there is no preset 'best'; choose one of {', '.join(PRESETS)}$"):
+        get_preset("best")
+    with pytest.raises(TypeError):
+        PRESETS["best"] = BASE
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_presets_name_what_there_is(name):
+    preset = PRESETS[name]
+    assert set(preset.statistics) <= set(list_statistics()) and set(preset.scores) <= set(list_proxies())
+    assert (preset.encoder, preset.model) in {("padded", "mabn"), ("tokens", "token_mixer")}
+
+
+def test_the_paper_preset_is_that_of_the_paper():
+    paper = PRESETS["paper"]
+    assert paper.statistics == ("grad_norm", "snip", "synflow") and paper.scores == () and paper.members == 1
+    assert paper.training == TrainingConfig(
+        loss="diff_kendall", alpha=0.5, epochs=200, batch=10, learning_rate=1e-4, weight_decay=1e-3
+    )
+    assert paper.model_args["dropout"] == 0.18

@@ -1,0 +1,514 @@
+"""The ranker on synthetic networks whose order is known."""
+
+import copy
+import hashlib
+import json
+import math
+import pickle
+import platform
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import pytest
+import sklearn
+import torch
+from helpers import SMALL, SMALL_PAPER, STATISTICS, networks, table
+from safetensors.torch import load_file
+from sklearn.base import clone
+from sklearn.metrics import make_scorer
+from sklearn.model_selection import KFold, cross_val_score
+from torch import nn
+
+import parzc
+from parzc.errors import InputError
+from parzc.features import FeatureTable
+from parzc.metrics import kendall_tau
+from parzc.presets import PRESETS
+from parzc.ranker import Ranker, make_encoder, make_model
+
+TABLE, LABELS = table(110)
+TRAIN, TEST = TABLE[:50], TABLE[50:]
+PRESET_SETTINGS = {"default": SMALL, "paper": SMALL_PAPER}
+
+
+def fitted(preset="default", seed=0, space="nb201", **changes):
+    ranker = Ranker(preset, space, seed, PRESET_SETTINGS[preset] | changes)
+    return ranker.fit(TRAIN, LABELS[:50])
+
+
+@pytest.fixture(scope="module")
+def ranker():
+    return fitted()
+
+
+@pytest.fixture(scope="module")
+def paper():
+    return fitted("paper")
+
+
+@pytest.fixture(params=PRESETS)
+def either(request):
+    """The fitted ranker of each preset."""
+    if request.param not in PRESET_SETTINGS:
+        return fitted(request.param)
+    return request.getfixturevalue({"default": "ranker", "paper": "paper"}[request.param])
+
+
+def test_the_default_ranks_networks_it_has_not_seen(ranker):
+    assert kendall_tau(ranker.predict(TEST), LABELS[50:]) > 0.7
+
+
+def test_the_paper_preset_ranks_networks_it_has_not_seen(paper):
+    # The range of each network is taken out, so that only the pattern of the nodes is left to see.
+    assert kendall_tau(paper.predict(TEST), LABELS[50:]) > 0.4
+
+
+def test_it_learns_from_the_labels_given(ranker):
+    turned = Ranker(ranker.preset, ranker.space, settings=SMALL).fit(TRAIN, -LABELS[:50])
+    assert kendall_tau(turned.predict(TEST), LABELS[50:]) < -0.6
+
+
+def test_only_the_order_of_the_labels_enters(ranker):
+    cubed = Ranker(ranker.preset, ranker.space, settings=SMALL).fit(TRAIN, LABELS[:50] ** 3 / 7 + 90)
+    np.testing.assert_array_equal(cubed.predict(TEST), ranker.predict(TEST))
+
+
+@pytest.mark.parametrize("preset", PRESET_SETTINGS)
+def test_the_seed_decides(preset):
+    few = {"training.epochs": 3}
+    first = fitted(preset, 1, **few).predict(TEST)
+    np.testing.assert_array_equal(fitted(preset, 1, **few).predict(TEST), first)
+    assert abs(fitted(preset, 2, **few).predict(TEST) - first).max() > 0.01
+
+
+def test_the_members_of_one_ranker_differ_and_are_averaged():
+    ranker = fitted(members=3, **{"training.epochs": 3})
+    inputs = ranker._inputs(TEST)
+    with torch.no_grad():
+        raw = np.stack([member(*inputs).double().numpy() for member in ranker.members_])
+        pool = np.stack([member(*ranker._inputs(TRAIN)).double().numpy() for member in ranker.members_])
+    assert len(np.unique(raw.round(6), axis=0)) == 3
+    expected = ((raw - pool.mean(1)[:, None]) / pool.std(1)[:, None]).mean(0)
+    np.testing.assert_allclose(ranker.predict(TEST), expected, rtol=1e-6, atol=1e-9)
+
+
+def test_fitting_leaves_the_random_state_alone():
+    torch.manual_seed(3)
+    np.random.seed(3)
+    before = torch.get_rng_state(), np.random.get_state()[1].tolist()
+    fitted(**{"training.epochs": 1}).predict_dist(TEST[:3])
+    assert torch.equal(torch.get_rng_state(), before[0]) and np.random.get_state()[1].tolist() == before[1]
+
+
+def test_prediction_repeats_and_does_not_depend_on_the_other_rows(either):
+    scores = either.predict(TEST)
+    np.testing.assert_array_equal(either.predict(TEST), scores)
+    rows = [7, 3, 3]
+    np.testing.assert_allclose(either.predict(TEST[rows]), scores[rows], rtol=1e-5, atol=1e-6)
+
+
+def test_scores_have_mean_zero_and_spread_one_where_the_scale_was_fitted():
+    ranker = Ranker("default", "nb201", settings=SMALL | {"members": 1}).fit(TRAIN, LABELS[:50], TABLE)
+    scores = ranker.predict(TABLE)
+    assert scores.mean() == pytest.approx(0, abs=1e-6) and scores.std() == pytest.approx(1, abs=1e-6)
+
+
+def test_the_scale_is_fitted_on_unlabelled_features_where_they_are_given():
+    with_pool = Ranker("default", "nb201", settings=SMALL).fit(TRAIN, LABELS[:50], TABLE)
+    expected = make_encoder(with_pool.preset_, "nb201").fit(TABLE)
+    np.testing.assert_array_equal(with_pool.encoder_.arrays["scores"], expected.arrays["scores"])
+    alone = make_encoder(with_pool.preset_, "nb201").fit(TRAIN)
+    assert (with_pool.encoder_.arrays["scores"] != alone.arrays["scores"]).any()
+
+
+def test_the_distribution_is_around_the_prediction(either):
+    mean, deviation = either.predict_dist(TEST)
+    np.testing.assert_array_equal(mean, either.predict(TEST))
+    assert deviation.shape == (60,) and (deviation > 0).all() and np.isfinite(deviation).all()
+    again = either.predict_dist(TEST)
+    np.testing.assert_array_equal(again[1], deviation)
+
+
+def test_the_deviation_grows_with_the_disagreement_of_the_members():
+    ranker = fitted(members=2, **{"training.epochs": 2})
+    _, before = ranker.predict_dist(TEST)
+    ranker.offset_[1] += 100 * ranker.scale_[1]
+    _, after = ranker.predict_dist(TEST)
+    # Two members 100 apart have a standard deviation of 50.
+    np.testing.assert_allclose(after, 50, rtol=0.2)
+    assert (before < 10).all()
+
+
+# scikit-learn
+
+
+def test_parameters_are_kept_as_given():
+    settings = {"training.epochs": 3}
+    ranker = Ranker("paper", "nb201", 7, settings)
+    assert ranker.get_params() == {"preset": "paper", "space": "nb201", "seed": 7, "settings": settings}
+    assert ranker.settings is settings
+    assert ranker.set_params(seed=9, settings=None) is ranker
+    assert (ranker.seed, ranker.settings, ranker.preset) == (9, None, "paper")
+    with pytest.raises(ValueError, match="Invalid parameter 'epochs'"):
+        ranker.set_params(epochs=3)
+
+
+def test_a_clone_is_unfitted_and_fits_alike(ranker):
+    copied = clone(ranker)
+    assert copied.get_params() == ranker.get_params() and not hasattr(copied, "members_")
+    np.testing.assert_array_equal(copied.fit(TRAIN, LABELS[:50]).predict(TEST), ranker.predict(TEST))
+    np.testing.assert_array_equal(copy.deepcopy(ranker).predict(TEST), ranker.predict(TEST))
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(ranker)).predict(TEST), ranker.predict(TEST))
+
+
+@pytest.mark.parametrize("kind", ["table", "list"])
+def test_scikit_learn_cross_validates_it(kind):
+    features = TRAIN if kind == "table" else networks(110)[0][:50]
+    ranker = Ranker(space="nb201", settings=SMALL | {"members": 1})
+    folds = KFold(2, shuffle=True, random_state=0)
+    scores = cross_val_score(ranker, features, LABELS[:50], scoring=make_scorer(kendall_tau), cv=folds)
+    expected = []
+    for train, test in folds.split(np.arange(50)):
+        one = clone(ranker).fit(TRAIN[train], LABELS[train])
+        expected.append(kendall_tau(one.predict(TRAIN[test]), LABELS[test]))
+    assert scores.tolist() == pytest.approx(expected)
+    assert min(expected) > 0.5
+
+
+def test_score_is_that_of_a_regressor(ranker):
+    residual = LABELS[50:] - ranker.predict(TEST)
+    spread = LABELS[50:] - LABELS[50:].mean()
+    assert ranker.score(TEST, LABELS[50:]) == pytest.approx(1 - (residual @ residual) / (spread @ spread))
+
+
+# errors
+
+
+@pytest.mark.parametrize(
+    ("labels", "sentence"),
+    [
+        (LABELS[:49], r"50 networks came with accuracies of shape \(49,\), 49 of them finite$"),
+        (LABELS[:50, None], r"of shape \(50, 1\)"),
+        (np.where(np.arange(50) == 3, math.nan, LABELS[:50]), r"of shape \(50,\), 49 of them finite$"),
+        (np.where(np.arange(50) < 2, math.inf, LABELS[:50]), r"of shape \(50,\), 48 of them finite$"),
+        (0.5, r"of shape \(\), 1 of them finite$"),
+    ],
+)
+def test_labels_that_do_not_fit_are_refused(labels, sentence):
+    with pytest.raises(InputError, match=r"^a ranker needs one finite accuracy for each .*" + sentence):
+        Ranker(space="nb201", settings=SMALL).fit(TRAIN, labels)
+
+
+def test_one_network_is_too_few():
+    with pytest.raises(InputError, match=r"of at least 2 networks, but 1 networks came"):
+        Ranker(space="nb201", settings=SMALL).fit(TRAIN[:1], LABELS[:1])
+
+
+def test_two_networks_are_enough():
+    ranker = Ranker(space="nb201", settings=SMALL).fit(TRAIN[:2], [1.0, 2.0])
+    low, high = ranker.predict(TRAIN[:2])
+    assert low < high
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ({"preset": "best"}, "there is no preset 'best'"),
+        ({"space": "nb999"}, "there is no search space 'nb999'"),
+        ({"settings": {"training.epoch": 3}}, "there is no setting 'training.epoch'"),
+        ({"settings": {"training.loss": "hinge"}}, "there is no loss 'hinge'"),
+    ],
+)
+def test_what_does_not_exist_is_named(arguments, sentence):
+    with pytest.raises(InputError, match=sentence):
+        Ranker(**arguments).fit(TRAIN, LABELS[:50])
+
+
+def test_features_of_other_definitions_are_refused(ranker):
+    definitions = {name: {**definition, "task": "cifar100"} for name, definition in TEST.definitions.items()}
+    other = FeatureTable(**{**TEST.__dict__, "definitions": definitions})
+    for predict in (ranker.predict, ranker.predict_dist):
+        with pytest.raises(InputError, match=r"has task 'cifar100', but the ranker was trained on 'cifar10'"):
+            predict(other)
+    with pytest.raises(InputError, match=r"has task 'cifar10', but the ranker was trained on 'cifar100'"):
+        Ranker(space="nb201", settings=SMALL).fit(TRAIN, LABELS[:50], other)
+
+
+def test_features_that_lack_a_statistic_are_refused(ranker):
+    statistics = {name: values for name, values in TEST.statistics.items() if name != "snip"}
+    with pytest.raises(InputError, match="the features lack the statistic 'snip'"):
+        ranker.predict(FeatureTable(**{**TEST.__dict__, "statistics": statistics}))
+
+
+# networks of no known space
+
+
+class Tiny(nn.Module):
+    """A perceptron of a given width and depth."""
+
+    def __init__(self, width, depth):
+        super().__init__()
+        sizes = [4, *[width] * depth]
+        self.layers = nn.Sequential(
+            *[nn.Sequential(nn.Linear(a, b), nn.ReLU()) for a, b in zip(sizes, sizes[1:], strict=False)]
+        )
+        self.head = nn.Linear(width, 3)
+
+    def forward(self, x):
+        return self.head(self.layers(x))
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    """Features of small perceptrons as `parzc.extract` gives them, and labels that grow with depth and width."""
+    rng = np.random.default_rng(0)
+    widths, depths = rng.integers(2, 40, 40), rng.integers(1, 5, 40)
+    inputs = torch.randn(8, 4, generator=torch.Generator().manual_seed(0))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        features = [parzc.extract(Tiny(int(w), int(d)), inputs) for w, d in zip(widths, depths, strict=True)]
+    return features, depths + widths / 40
+
+
+@pytest.mark.parametrize("preset", PRESET_SETTINGS)
+def test_networks_of_no_known_space_are_ranked(tiny, preset, tmp_path):
+    features, labels = tiny
+    ranker = Ranker(preset, settings=PRESET_SETTINGS[preset]).fit(features[:25], labels[:25])
+    scores = ranker.predict(features[25:])
+    assert kendall_tau(scores, labels[25:]) > 0.5
+    np.testing.assert_array_equal(ranker.predict(FeatureTable.of(features[25:])), scores)
+    ranker.save(tmp_path)
+    np.testing.assert_array_equal(Ranker.load(tmp_path).predict(features[25:]), scores)
+
+
+def test_the_menu_leads_to_it():
+    assert parzc.Ranker is Ranker
+
+
+# save and load
+
+
+def test_what_was_saved_comes_back_to_the_last_bit(either, tmp_path):
+    either.save(tmp_path / "ranker")
+    loaded = Ranker.load(tmp_path / "ranker")
+    assert type(loaded) is Ranker and loaded.get_params() == either.get_params()
+    assert loaded.preset_ == either.preset_
+    np.testing.assert_array_equal(loaded.predict(TEST), either.predict(TEST))
+    for got, expected in zip(loaded.predict_dist(TEST), either.predict_dist(TEST), strict=True):
+        np.testing.assert_array_equal(got, expected)
+    with pytest.raises(InputError, match="the ranker was trained on"):
+        definitions = {name: {**d, "definition": 99} for name, d in TEST.definitions.items()}
+        loaded.predict(FeatureTable(**{**TEST.__dict__, "definitions": definitions}))
+
+
+def test_saving_twice_replaces_the_first(ranker, paper, tmp_path):
+    ranker.save(tmp_path)
+    paper.save(str(tmp_path))
+    np.testing.assert_array_equal(Ranker.load(str(tmp_path)).predict(TEST), paper.predict(TEST))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["card.md", "config.json", "model.safetensors"]
+
+
+def test_the_folder_says_what_the_ranker_is(ranker, tmp_path):
+    ranker.save(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    assert (config["schema"], config["space"], config["preset"], config["seed"]) == (1, "nb201", "default", 0)
+    assert config["settings"] == SMALL
+    assert set(config["resolved"]["statistics"]) <= set(STATISTICS)
+    assert (
+        config["resolved"]["encoder"] == "tokens"
+        and config["resolved"]["training"]["epochs"] == SMALL["training.epochs"]
+    )
+    assert set(config["definitions"]) == {*config["resolved"]["statistics"], *config["resolved"]["scores"]}
+    assert config["definitions"]["snip"] == dict(TRAIN.definitions["snip"])
+    assert config["software"] == {
+        "python": platform.python_version(),
+        "parzc": parzc.__version__,
+        "torch": version("torch"),
+        "numpy": np.__version__,
+        "scikit-learn": sklearn.__version__,
+    }
+    content = (tmp_path / "model.safetensors").read_bytes()
+    assert config["sha256"] == hashlib.sha256(content).hexdigest()
+    tensors = load_file(tmp_path / "model.safetensors")
+    np.testing.assert_array_equal(tensors["encoder.scores"].numpy(), ranker.encoder_.arrays["scores"])
+    assert sum(name.startswith("members.1.") for name in tensors) == len(ranker.members_[1].state_dict())
+    card = (tmp_path / "card.md").read_text()
+    assert "Ranks architectures of: nb201. Preset `default`, seed 0, members\n2." in card
+    assert ", ".join(config["resolved"]["statistics"]) in card
+
+
+@pytest.fixture
+def folder(ranker, tmp_path):
+    ranker.save(tmp_path / "ranker")
+    return tmp_path / "ranker"
+
+
+def refusal(folder):
+    """The one sentence with which a folder is refused; it names the folder."""
+    with pytest.raises(InputError) as caught:
+        Ranker.load(folder)
+    sentence = str(caught.value)
+    assert str(folder) in sentence and "\n" not in sentence
+    return sentence
+
+
+def test_a_folder_that_is_not_there_is_named(tmp_path):
+    path = tmp_path / "none"
+    assert refusal(path) == f"{path}/config.json is missing: {path} is not a whole ranker folder as train.py writes"
+
+
+def test_a_file_instead_of_a_folder_is_refused(tmp_path):
+    (tmp_path / "file").touch()
+    assert "cannot be read" in refusal(tmp_path / "file")
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
+def test_a_missing_file_is_named(folder, name):
+    (folder / name).unlink()
+    assert refusal(folder).startswith(f"{folder / name} is missing: ")
+
+
+def test_the_card_is_for_people_only(folder, ranker):
+    (folder / "card.md").unlink()
+    np.testing.assert_array_equal(Ranker.load(folder).predict(TEST), ranker.predict(TEST))
+
+
+def flip(content, place):
+    return content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda content: content[:-1],
+        lambda content: content[: len(content) // 2],
+        lambda content: content[:4],
+        lambda _: b"",
+        lambda content: flip(content, 3),
+        lambda content: flip(content, 60),
+        lambda content: flip(content, len(content) // 2),
+        lambda content: flip(content, len(content) - 1),
+        lambda content: content + b"\0",
+    ],
+)
+def test_damaged_tensors_are_refused(folder, damage):
+    path = folder / "model.safetensors"
+    path.write_bytes(damage(path.read_bytes()))
+    assert refusal(folder).startswith(f"{path} is damaged: ")
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", b"[" * 100_000, b'{"schema": 1'])
+def test_a_config_that_is_no_json_is_refused(folder, content):
+    (folder / "config.json").write_bytes(content)
+    assert "cannot be read" in refusal(folder)
+
+
+@pytest.mark.parametrize("content", ["[]", "null", '"text"', "{}", '{"schema": 2}', '{"schema": "1"}'])
+def test_another_schema_is_refused(folder, content):
+    (folder / "config.json").write_text(content)
+    assert refusal(folder) == f"{folder / 'config.json'} is not of schema 1, the one that this version reads"
+
+
+def tamper(folder, **changes):
+    """Change entries of config.json; a name with a double underscore reaches into a part."""
+    path = folder / "config.json"
+    config = json.loads(path.read_text())
+    for name, value in changes.items():
+        *parts, last = name.split("__")
+        target = config
+        for part in parts:
+            target = target[part]
+        if value is DELETE:
+            del target[last]
+        else:
+            target[last] = value
+    path.write_text(json.dumps(config))
+
+
+DELETE = object()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"space": "nb999"},
+        {"space": ["nb201"]},
+        {"space": DELETE},
+        {"definitions": DELETE},
+        {"settings": DELETE},
+        {"resolved": DELETE},
+        {"resolved": 5},
+        {"resolved__statistics": None},
+        {"resolved__training": {"momentum": 0.9}},
+        {"resolved__training__loss": "hinge"},
+        {"resolved__model": "mabn"},
+        {"resolved__model_args": {"hidden": 3}},
+        {"resolved__model_args": {"dim": 17}},
+        {"resolved__model_args": {"dim": -1}},
+        {"resolved__model_args": {"dim": "16"}},
+        {"resolved__model_args": {"dim": 16, "segment_expansion": math.inf}},
+        {"resolved__surprise": 1},
+        {"shapes": []},
+        {"shapes": [[3]]},
+        {"shapes": [[11, 22], ["10"]]},
+        {"shapes": [[11, 10**12], [10]]},
+        {"shapes": 7},
+    ],
+)
+def test_a_tampered_config_is_refused(folder, changes):
+    tamper(folder, **changes)
+    assert refusal(folder).startswith(f"the ranker in {folder} is damaged (")
+
+
+class Payload:
+    """Writes a file as soon as it is unpickled."""
+
+    def __init__(self, marker):
+        self.marker = marker
+
+    def __reduce__(self):
+        return Path.touch, (self.marker,)
+
+
+def test_nothing_in_a_hostile_folder_is_executed(folder, tmp_path):
+    marker = tmp_path / "executed"
+    content = pickle.dumps({"offset": Payload(marker)})
+    pickle.loads(content)
+    assert marker.exists()
+    marker.unlink()
+    (folder / "model.safetensors").write_bytes(content)
+    tamper(folder, sha256=hashlib.sha256(content).hexdigest())
+    assert "is damaged (SafetensorError" in refusal(folder)
+    assert not marker.exists()
+
+
+@pytest.mark.parametrize(
+    "entry", ["space", "preset", "settings", "resolved__model", "resolved__encoder", "definitions"]
+)
+def test_code_in_the_config_is_text(folder, tmp_path, entry):
+    marker = tmp_path / "executed"
+    code = f"__import__('pathlib').Path({str(marker)!r}).touch()"
+    tamper(folder, **{entry: code, "resolved__training__loss": code})
+    refusal(folder)
+    tamper(
+        folder, resolved__training__loss="mse", **{entry: {"py/object": "os.system", "__reduce__": code, code: code}}
+    )
+    try:
+        Ranker.load(folder)
+    except InputError as error:
+        assert str(folder) in str(error)
+    assert not marker.exists()
+
+
+def test_a_billion_members_are_not_built(folder):
+    tamper(folder, resolved__members=10**9)
+    assert len(Ranker.load(folder).members_) == 2
+
+
+def test_models_are_initialised_from_their_seed_alone():
+    preset = PRESETS["default"].override(SMALL)
+    one, other = (make_model(preset, [(11, 22), (10,)], seed=5) for _ in range(2))
+    third = make_model(preset, [(11, 22), (10,)], seed=6)
+    assert all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
+    assert not torch.equal(one.place, third.place)
