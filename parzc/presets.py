@@ -70,8 +70,9 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
                 "synflow_bn",
             ),
             model="token_mixer",
+            model_args={"dim": 32, "depth": 2, "dropout": 0.1},
             training=TrainingConfig(
-                alpha=1.0,
+                alpha=4.0,
                 epochs=200,
                 batch=0,
                 learning_rate=3e-3,
@@ -79,7 +80,7 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
                 decoupled=True,
                 warmup=0.2,
             ),
-            members=3,
+            members=5,
         ),
         # Section 4.1 and A.3 of the ParZC paper: three statistics of 98 nodes (294 inputs), Adam at 1e-4 with weight
         # decay 1e-3, batches of 10, 200 epochs, DiffKendall with alpha = .5, dropout .18.

@@ -2,6 +2,7 @@
 
 import copy
 import hashlib
+import itertools
 import json
 import math
 import pickle
@@ -56,12 +57,12 @@ def either(request):
 
 
 def test_the_default_ranks_networks_it_has_not_seen(ranker):
-    assert kendall_tau(ranker.predict(TEST), LABELS[50:]) > 0.7
+    assert kendall_tau(ranker.predict(TEST), LABELS[50:]) > 0.65
 
 
 def test_the_paper_preset_ranks_networks_it_has_not_seen(paper):
     # The range of each network is taken out, so that only the pattern of the nodes is left to see.
-    assert kendall_tau(paper.predict(TEST), LABELS[50:]) > 0.4
+    assert kendall_tau(paper.predict(TEST), LABELS[50:]) > 0.6
 
 
 def test_it_learns_from_the_labels_given(ranker):
@@ -250,9 +251,7 @@ class Tiny(nn.Module):
     def __init__(self, width, depth):
         super().__init__()
         sizes = [4, *[width] * depth]
-        self.layers = nn.Sequential(
-            *[nn.Sequential(nn.Linear(a, b), nn.ReLU()) for a, b in zip(sizes, sizes[1:], strict=False)]
-        )
+        self.layers = nn.Sequential(*[nn.Sequential(nn.Linear(a, b), nn.ReLU()) for a, b in itertools.pairwise(sizes)])
         self.head = nn.Linear(width, 3)
 
     def forward(self, x):

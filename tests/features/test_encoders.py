@@ -169,10 +169,9 @@ def test_networks_of_no_known_space_get_a_token_for_each_eighth(table):
 
 def test_the_places_of_nb201_are_edges_and_fixed_parts():
     encoder = TokenEncoder(("snip",), (), get_space("nb201").slots)
-    assert sorted(encoder.edges) == sorted(
-        ["stem", "0-1", "0-2", "1-2", "0-3", "1-3", "2-3", "classifier"]
-        + ["reduction_a", "reduction_b", "reduction_shortcut"]
-    )
+    edges = {"0-1", "0-2", "1-2", "0-3", "1-3", "2-3"}
+    fixed = {"stem", "reduction_a", "reduction_b", "reduction_shortcut", "classifier"}
+    assert set(encoder.edges) == edges | fixed and len(encoder.edges) == 11
     assert encoder.stages == 3
 
 

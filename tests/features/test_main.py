@@ -1,0 +1,146 @@
+"""The extraction command in this process, on architectures that take a few hundredths of a second each."""
+
+import numpy as np
+import pytest
+
+from parzc.datasets import get_space
+from parzc.errors import InputError
+from parzc.features import ExtractionConfig, FeatureStore, build_store, list_proxies
+from parzc.features.__main__ import main
+
+SPACE = get_space("nb201")
+DEAD = "|none~0|+|none~0|none~1|+|none~0|none~1|none~2|"
+DIRECT = "|none~0|+|none~0|none~1|+|skip_connect~0|none~1|none~2|"
+TWIN = "|none~0|+|none~0|none~1|+|skip_connect~0|nor_conv_1x1~1|avg_pool_3x3~2|"
+POOL = "|none~0|+|none~0|none~1|+|avg_pool_3x3~0|none~1|none~2|"
+
+
+@pytest.fixture
+def archs(tmp_path):
+    """A file of three functions in four notations."""
+    path = tmp_path / "archs.txt"
+    path.write_text(f"{DEAD}\n{DIRECT}\n\n{TWIN}\n{POOL}\n")
+    return path
+
+
+def run(*arguments):
+    main(["nb201", *map(str, arguments), "--workers", "1", "--batch", "2"])
+
+
+def test_a_file_of_archs_is_extracted(archs, tmp_path, capsys):
+    run(tmp_path / "store", "--archs", archs)
+    assert capsys.readouterr().out == f"3 different functions in {tmp_path / 'store'}\n"
+    store = FeatureStore.open(tmp_path / "store")
+    assert set(store.archs) == {DEAD, DIRECT, POOL}
+    reference = build_store(tmp_path / "reference", ExtractionConfig("nb201", batch=2), [DEAD, DIRECT, POOL], 1)
+    assert store.manifest == reference.manifest
+    got, expected = store.read(), reference.read()
+    assert list(got.scores) == list_proxies()
+    for name in got.scores:
+        np.testing.assert_array_equal(got.scores[name], expected.scores[name])
+    for name in got.statistics:
+        np.testing.assert_array_equal(got.statistics[name], expected.statistics[name])
+
+
+def test_every_option_reaches_the_configuration(archs, tmp_path):
+    chosen = ["--task", "cifar100", "--seed", 3, "--proxies", "snip", "params"]
+    run(tmp_path / "store", "--archs", archs, *chosen)
+    config = ExtractionConfig("nb201", "cifar100", 2, "gaussian", 3, ("snip", "params"))
+    store = FeatureStore.open(tmp_path / "store")
+    assert store.manifest["config"] == config.manifest()
+    assert list(store.read().scores) == ["params", "snip"]
+    assert store.read([DIRECT]).scores["params"].tolist() == [SPACE.cost(DIRECT, "cifar100").params]
+
+
+def test_images_may_be_given(archs, tmp_path):
+    rng = np.random.default_rng(0)
+    images, labels = rng.integers(0, 256, (2, 32, 32, 3), dtype=np.uint8), np.array([1, 2])
+    np.savez(tmp_path / "images.npz", x_train=images, y_train=labels)
+    run(tmp_path / "store", "--archs", archs, "--data", tmp_path / "images.npz", "--proxies", "l2_norm")
+    assert FeatureStore.open(tmp_path / "store").manifest["config"]["data"].startswith("sha256:")
+
+
+def test_archs_are_drawn_with_the_seed(tmp_path, capsys):
+    run(tmp_path / "store", "--sample", 2, "--seed", 4, "--proxies", "l2_norm")
+    assert capsys.readouterr().out.startswith("2 different functions in ")
+    expected = {SPACE.canonical(arch) for arch in SPACE.sample(2, 4)}
+    assert set(FeatureStore.open(tmp_path / "store").archs) == expected
+
+
+def test_a_store_is_continued(archs, tmp_path, capsys):
+    (tmp_path / "one.txt").write_text(DIRECT)
+    run(tmp_path / "store", "--archs", tmp_path / "one.txt")
+    shards = set((tmp_path / "store").glob("shard-*"))
+    run(tmp_path / "store", "--archs", archs)
+    assert capsys.readouterr().out.splitlines() == [
+        f"{n} different function{'s' * (n > 0)} in {tmp_path / 'store'}" for n in (1, 3)
+    ]
+    assert len(shards) == 1 and shards < set((tmp_path / "store").glob("shard-*"))
+
+
+def refused(capsys, *arguments):
+    """Run the command on bad input and return its one sentence."""
+    with pytest.raises(SystemExit) as caught:
+        main([*map(str, arguments)])
+    assert caught.value.code == 2
+    error = capsys.readouterr().err
+    assert error.splitlines()[-1].startswith("error: ") and "Traceback" not in error
+    return error.splitlines()[-1].removeprefix("error: ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--task", "mnist"], "nb201 has no task 'mnist'; choose one of cifar10, cifar100, imagenet16"),
+        (["--batch", 0], "a batch of 0 holds no input; give at least 1"),
+        (["--batch", -3], "a batch of -3 holds no input; give at least 1"),
+        (["--proxies", "guess"], "there is no proxy 'guess'; choose from "),
+        (["--data", "none.npz"], "cannot read images from none.npz: "),
+    ],
+)
+def test_bad_input_ends_with_one_sentence(capsys, archs, tmp_path, arguments, sentence):
+    error = refused(capsys, "nb201", tmp_path / "store", "--archs", archs, "--workers", 1, *arguments)
+    assert error.startswith(sentence)
+    assert not list((tmp_path / "store").glob("shard-*"))
+
+
+@pytest.mark.parametrize("n", [0, -1, 15_626])
+def test_a_sample_that_cannot_be_drawn_is_refused(capsys, tmp_path, n):
+    sentence = f"cannot draw {n} architectures from nb201: it holds 15625; ask for 1 to 15625"
+    assert refused(capsys, "nb201", tmp_path / "store", "--sample", n) == sentence
+
+
+def test_an_unknown_space_is_refused(capsys, tmp_path):
+    error = refused(capsys, "nb999", tmp_path / "store")
+    assert error == "there is no search space 'nb999'; choose one of nb201"
+
+
+def test_the_bad_line_is_named(capsys, archs, tmp_path):
+    archs.write_text(f"{DIRECT}\n\nresnet\n")
+    error = refused(capsys, "nb201", tmp_path / "store", "--archs", archs)
+    assert error.startswith(f"{archs}, line 3: 'resnet' is not an nb201 arch; ")
+
+
+def test_a_store_of_another_configuration_is_refused(capsys, archs, tmp_path):
+    run(tmp_path / "store", "--archs", archs, "--proxies", "params")
+    error = refused(capsys, "nb201", tmp_path / "store", "--archs", archs, "--batch", 4, "--proxies", "params")
+    assert error == (
+        f"{tmp_path / 'store'} holds features of another configuration: batch is 2 there and 4 here; use another folder"
+    )
+
+
+def test_a_file_instead_of_a_folder_is_refused(capsys, archs, tmp_path):
+    error = refused(capsys, "nb201", archs, "--archs", archs, "--proxies", "params")
+    assert error.startswith(f"{archs}: ")
+
+
+def test_archs_and_sample_exclude_each_other(capsys, archs, tmp_path):
+    with pytest.raises(SystemExit) as caught:
+        main(["nb201", str(tmp_path / "store"), "--archs", str(archs), "--sample", "2"])
+    assert caught.value.code == 2
+    assert "argument --sample: not allowed with argument --archs" in capsys.readouterr().err
+
+
+def test_debug_shows_the_error(tmp_path):
+    with pytest.raises(InputError, match="there is no search space 'nb999'"):
+        main(["nb999", str(tmp_path), "--debug"])

@@ -1,0 +1,85 @@
+"""The features that come with the package are whole, small, and those that the code computes."""
+
+import numpy as np
+import pytest
+
+from parzc.datasets import get_space
+from parzc.errors import InputError
+from parzc.features import ExtractionConfig, build_store, list_proxies, list_statistics, shipped
+
+SPACE = get_space("nb201")
+ARCHS = [
+    "|none~0|+|none~0|none~1|+|none~0|none~1|none~2|",
+    "|none~0|+|none~0|none~1|+|avg_pool_3x3~0|none~1|none~2|",
+    "|none~0|+|none~0|none~1|+|nor_conv_1x1~0|none~1|none~2|",
+    "|nor_conv_1x1~0|+|none~0|nor_conv_3x3~1|+|skip_connect~0|avg_pool_3x3~1|nor_conv_1x1~2|",
+]
+"""Nothing, no weights in the cells, one convolution, three of both sizes beside a skip and a pooling."""
+
+
+@pytest.fixture(scope="module")
+def store():
+    return shipped("nb201")
+
+
+@pytest.fixture(scope="module")
+def config(store):
+    """The configuration that the manifest records."""
+    record = store.manifest["config"]
+    return ExtractionConfig(**{key: record[key] for key in ("space", "task", "batch", "data", "seed")})
+
+
+def test_every_function_of_the_space_is_there(store):
+    assert len(store) == 4930
+    assert set(store.archs) == {SPACE.canonical(arch) for arch in SPACE.archs()}
+
+
+def test_the_files_are_small(store):
+    assert 1e6 < sum(path.stat().st_size for path in store.path.iterdir()) <= 15e6
+
+
+def test_the_manifest_says_what_was_computed(store, config):
+    assert store.manifest["config"] == config.manifest()
+    assert {name: dict(definition) for name, definition in store.definitions.items()} == config.definitions()
+    assert config == ExtractionConfig("nb201", "cifar10", batch=16, data="gaussian", seed=0)
+
+
+def test_every_statistic_and_proxy_is_there(store):
+    table = store.read()
+    assert list(table.statistics) == list_statistics() and list(table.scores) == list_proxies()
+    layers = [SPACE.cost(arch).n_layers for arch in table.archs]
+    np.testing.assert_array_equal(table.scores["n_layers"], layers)
+    np.testing.assert_array_equal(np.diff(table.offsets), layers)
+    np.testing.assert_array_equal(table.scores["params"], [SPACE.cost(arch).params for arch in table.archs])
+    np.testing.assert_array_equal(table.scores["flops"], [SPACE.cost(arch).macs for arch in table.archs])
+
+
+def test_a_value_is_missing_where_there_is_a_reason_only(store):
+    table = store.read()
+    for i, arch in enumerate(table.archs):
+        missing = {name for name, values in table.scores.items() if not np.isfinite(values[i])}
+        assert missing == set(table.reasons.get(arch, {}))
+    assert set(table.reasons[ARCHS[0]]) == {"synflow", "synflow_bn"}
+    assert len(table.reasons) < 50
+
+
+def test_recomputing_gives_the_same_numbers(store, config, tmp_path):
+    assert [SPACE.canonical(arch) for arch in ARCHS] == ARCHS
+    there, here = store.read(ARCHS), build_store(tmp_path, config, ARCHS, workers=1).read(ARCHS)
+    assert [there.names[i] for i in there.node] == [here.names[i] for i in here.node]
+    np.testing.assert_array_equal(there.fields, here.fields)
+    assert there.reasons == here.reasons and list(there.reasons) == [ARCHS[0]]
+    # Convolutions in float32 are computed in another order on another processor. What nearly cancels is compared
+    # with the size of its terms: `plain` is a signed sum, and batch norm leaves nothing of some gradients.
+    for name, values in there.statistics.items():
+        size = np.nanmax(np.abs(np.where(np.isfinite(values), values, np.nan)))
+        np.testing.assert_allclose(here.statistics[name], values, rtol=1e-3, atol=1e-5 * size, err_msg=name)
+    for name, values in there.scores.items():
+        size = np.nanmax(np.abs(values))
+        np.testing.assert_allclose(here.scores[name], values, rtol=1e-3, atol=1e-5 * size, err_msg=name)
+    assert np.isneginf(there.statistics["synflow"]).any() and np.isnan(there.scores["synflow"][0])
+
+
+def test_a_space_without_features_is_named():
+    with pytest.raises(InputError, match=r"^no features of nb999 come with parzc; extract them with python -m parzc"):
+        shipped("nb999")

@@ -1,0 +1,60 @@
+"""The tabular learners read what the ranker reads, and learn from it."""
+
+import numpy as np
+import pytest
+from helpers import table
+from sklearn.base import clone
+
+from parzc.metrics import kendall_tau
+from parzc.models.baselines import BASELINES
+from parzc.presets import PRESETS, get_preset
+from parzc.ranker import Ranker, make_encoder
+from parzc.tabular import TabularRanker
+
+TABLE, LABELS = table(100)
+every_method = pytest.mark.parametrize("method", BASELINES)
+
+
+def fitted(method, preset="default", seed=0):
+    return TabularRanker(method, preset, "nb201", seed).fit(TABLE[:50], LABELS[:50], TABLE)
+
+
+@every_method
+def test_each_learns(method):
+    scores = fitted(method).predict(TABLE[50:])
+    assert scores.shape == (50,) and kendall_tau(scores, LABELS[50:]) > 0.6
+
+
+@every_method
+def test_the_seed_decides(method):
+    first = fitted(method).predict(TABLE[50:])
+    np.testing.assert_array_equal(fitted(method).predict(TABLE[50:]), first)
+    if method != "gaussian_process":
+        assert (fitted(method, seed=1).predict(TABLE[50:]) != first).any()
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_the_inputs_are_those_of_the_ranker(preset):
+    learner = fitted("gaussian_process", preset)
+    encoder = make_encoder(get_preset(preset), "nb201").fit(TABLE)
+    expected = np.concatenate([x.reshape(50, -1) for x in encoder.transform(TABLE[50:])], axis=1)
+    np.testing.assert_array_equal(learner._matrix(TABLE[50:]), expected)
+    few = {"training.epochs": 1, "members": 1}
+    ranker = Ranker(preset, "nb201", settings=few).fit(TABLE[:50], LABELS[:50], TABLE)
+    sizes = [int(np.prod(x.shape[1:])) for x in ranker._inputs(TABLE[50:])]
+    assert learner._matrix(TABLE[50:]).shape == (50, sum(sizes))
+
+
+def test_what_is_learned_is_the_estimator_on_these_inputs():
+    learner = fitted("gradient_boosting", seed=3)
+    matrix = learner._matrix(TABLE)
+    estimator = clone(learner.estimator).fit(matrix[:50], LABELS[:50])
+    np.testing.assert_array_equal(learner.predict(TABLE[50:]), estimator.predict(matrix[50:]))
+    assert estimator.random_state == 3
+
+
+def test_scales_are_those_of_the_labelled_where_nothing_else_is_given():
+    learner = TabularRanker("gaussian_process", "default", "nb201").fit(TABLE[:50], LABELS[:50])
+    expected = make_encoder(get_preset("default"), "nb201").fit(TABLE[:50])
+    for name, values in expected.arrays.items():
+        np.testing.assert_array_equal(learner.encoder.arrays[name], values)
