@@ -34,6 +34,8 @@ class TabularRanker:
         with warnings.catch_warnings():
             # A kernel parameter at its bound is a property of the data, not something the user can act on.
             warnings.simplefilter("ignore", ConvergenceWarning)
+            # Fewer labels than quantiles are no fault either.
+            warnings.filterwarnings("ignore", message="n_quantiles .* is greater than the total number of samples")
             self.estimator.fit(self._matrix(features), np.asarray(accuracies))
         return self
 

@@ -69,14 +69,13 @@ def test_recomputing_gives_the_same_numbers(store, config, tmp_path):
     assert [there.names[i] for i in there.node] == [here.names[i] for i in here.node]
     np.testing.assert_array_equal(there.fields, here.fields)
     assert there.reasons == here.reasons and list(there.reasons) == [ARCHS[0]]
-    # Convolutions in float32 are computed in another order on another processor. What nearly cancels is compared
-    # with the size of its terms: `plain` is a signed sum, and batch norm leaves nothing of some gradients.
-    for name, values in there.statistics.items():
-        size = np.nanmax(np.abs(np.where(np.isfinite(values), values, np.nan)))
-        np.testing.assert_allclose(here.statistics[name], values, rtol=1e-3, atol=1e-5 * size, err_msg=name)
-    for name, values in there.scores.items():
-        size = np.nanmax(np.abs(values))
-        np.testing.assert_allclose(here.scores[name], values, rtol=1e-3, atol=1e-5 * size, err_msg=name)
+    # Convolutions in float32 are added up in another order on another processor. `plain` is a signed sum, zero but for
+    # rounding wherever batch norm follows, so it is compared with the size of the largest.
+    for got, expected in ((here.statistics, there.statistics), (here.scores, there.scores)):
+        for name, values in expected.items():
+            size = np.abs(values[np.isfinite(values)]).max()
+            tolerance = 1e-4 if name == "plain" else 1e-6
+            np.testing.assert_allclose(got[name], values, rtol=1e-3, atol=tolerance * size, err_msg=name)
     assert np.isneginf(there.statistics["synflow"]).any() and np.isnan(there.scores["synflow"][0])
 
 

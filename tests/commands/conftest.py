@@ -40,7 +40,7 @@ def csv_table(archs, accuracies, tmp_path_factory):
     return path
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def quick():
     """A preset of this name."""
     with pytest.MonkeyPatch.context() as patch:

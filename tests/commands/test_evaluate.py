@@ -119,7 +119,7 @@ def test_with_a_table_the_ranker_is_compared_with_the_proxies(compared, ranker, 
     for line in rows:
         (name,) = [name for name in scores if line.startswith(name + "  ")]
         found[name] = line.removeprefix(name).split()
-    assert list(found)[0] == "parzc (quick)" and set(found) == set(scores)
+    assert next(iter(found)) == "parzc (quick)" and set(found) == set(scores)
     for name, values in scores.items():
         x = values[row]
         figures = [

@@ -72,9 +72,7 @@ def test_a_store_is_continued(archs, tmp_path, capsys):
     run(tmp_path / "store", "--archs", tmp_path / "one.txt")
     shards = set((tmp_path / "store").glob("shard-*"))
     run(tmp_path / "store", "--archs", archs)
-    assert capsys.readouterr().out.splitlines() == [
-        f"{n} different function{'s' * (n > 0)} in {tmp_path / 'store'}" for n in (1, 3)
-    ]
+    assert capsys.readouterr().out.splitlines() == [f"{n} different functions in {tmp_path / 'store'}" for n in (1, 3)]
     assert len(shards) == 1 and shards < set((tmp_path / "store").glob("shard-*"))
 
 
@@ -129,7 +127,7 @@ def test_a_store_of_another_configuration_is_refused(capsys, archs, tmp_path):
     )
 
 
-def test_a_file_instead_of_a_folder_is_refused(capsys, archs, tmp_path):
+def test_a_file_instead_of_a_folder_is_refused(capsys, archs):
     error = refused(capsys, "nb201", archs, "--archs", archs, "--proxies", "params")
     assert error.startswith(f"{archs}: ")
 
