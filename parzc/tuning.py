@@ -139,3 +139,40 @@ def _digest(features: FeatureTable, accuracies: NDArray[np.float64], folds: int,
     """Return what tells the studies of one journal apart."""
     record = "\n".join([*features.archs, *map(repr, np.asarray(accuracies).tolist()), str(folds), str(seed)])
     return hashlib.sha256(record.encode()).hexdigest()[:16]
+
+
+class TunedRanker:
+    """A ranker that tunes its preset inside the labels it is fitted on, whichever they are.
+
+    Args:
+        preset: whose settings to search.
+        space: name of the search space of the networks.
+        seed: of the study and the ranker.
+        trials: see `tune`.
+        folder: where the journal of the study is kept, one for each seed.
+    """
+
+    def __init__(self, preset: str, space: str, seed: int, trials: int, folder: Path) -> None:
+        self.preset, self.space, self.seed, self.trials, self.folder = preset, space, seed, trials, folder
+
+    def fit(
+        self, features: FeatureTable, accuracies: NDArray[np.float64], unlabelled: FeatureTable | None = None
+    ) -> "TunedRanker":
+        """Tune by cross-validation inside the labels, then fit on all of them."""
+        self.tuned_ = tune(
+            features,
+            accuracies,
+            preset=self.preset,
+            space=self.space,
+            trials=self.trials,
+            unlabelled=unlabelled,
+            journal=self.folder / f"study-{self.seed}.journal",
+            seed=self.seed,
+        )
+        self.ranker_ = Ranker(self.preset, self.space, self.seed, self.tuned_.settings)
+        self.ranker_.fit(features, accuracies, unlabelled)
+        return self
+
+    def predict(self, features: FeatureTable) -> NDArray[np.float64]:
+        """Return `(n,)` scores of the tuned ranker."""
+        return self.ranker_.predict(features)

@@ -188,9 +188,10 @@ def test_every_metric_is_of_the_test_architectures():
 
 
 def test_twins_of_the_labelled_are_counted_apart():
-    # Architectures 0 and 40 are one function, as are 3 and 49; with 0 and 3 labelled, 40, 41 and 49 are not new.
+    # The functions of 40 and 49 are 0 and 3: with these two labelled, 0, 3 and 41 are not new.
     scores = np.arange(40.0) % 7
-    train, test = np.array([0, 3]), np.array([1, 2, 4, 8, 11, 40, 41, 49, 13, 21, 22, 23])
+    train, test = np.array([40, 49]), np.array([0, 1, 2, 3, 4, 8, 11, 13, 21, 22, 23, 41])
+    assert ROW[[40, 49, 41]].tolist() == [0, 3, 0]
     values = measure(BENCHMARK, scores, train, test)
     new = np.array([1, 2, 4, 8, 11, 13, 21, 22, 23])
     assert values["kendall_new"] == metrics.kendall_tau(scores[new], LABELS[new])

@@ -24,7 +24,7 @@ from parzc.presets import PRESETS, get_preset
 from parzc.protocol import Benchmark, Kind, Learner, compare, format_results
 from parzc.ranker import Ranker
 from parzc.tabular import TabularRanker
-from parzc.tuning import tune
+from parzc.tuning import TunedRanker
 
 PROTOCOLS = ("honest", "paper")
 
@@ -122,10 +122,9 @@ def run(config: TrainConfig, workers: int) -> None:
     benchmark = _benchmark(config, space, table)
     benchmark.split(config.samples, 0)
     out.mkdir(parents=True, exist_ok=True)
-    settings = _tune(config, benchmark, out) if config.tune else {}
     ranker_name = f"parzc ({config.preset})"
     learners: dict[str, tuple[Kind, Callable[[int], Learner]]] = {
-        ranker_name: ("ranker", partial(_ranker, config.preset, space.name, settings))
+        ranker_name: ("ranker", partial(_ranker, config, out))
     }
     learners |= {name: ("baseline", partial(_tabular, name, config.preset, space.name)) for name in BASELINES}
     proxies = list(benchmark.features.scores)
@@ -143,8 +142,8 @@ def run(config: TrainConfig, workers: int) -> None:
         "protocol": config.protocol, "seeds": list(range(config.seeds)), "n_test": n_test,
         "results": {name: result.summary() for name, result in results.items()},
     })  # fmt: skip
-    _write_ranker(config, space, benchmark, table, settings, out, workers)
-    _write_json(out / "run.json", {"config": asdict(config), "tuned": settings, "parzc": version("parzc")})
+    _write_ranker(config, space, benchmark, table, out, workers)
+    _write_json(out / "run.json", {"config": asdict(config), "parzc": version("parzc")})
     print(f"\nwritten to {out}: {', '.join(sorted(path.name for path in out.iterdir()))}")
     print(f"{time.perf_counter() - start:.0f} s")
 
@@ -168,25 +167,10 @@ def _benchmark(config: TrainConfig, space: Space, table: Table) -> Benchmark:
     return Benchmark(features, row, table.labels, validation, test_all=True)
 
 
-def _tune(config: TrainConfig, benchmark: Benchmark, out: Path) -> dict[str, Any]:
-    train, _ = benchmark.split(config.samples, 0)
-    tuned = tune(
-        benchmark.features[benchmark.row[train]],
-        benchmark.to_learn[train],
-        preset=config.preset,
-        space=config.space,
-        trials=config.tune,
-        unlabelled=benchmark.features,
-        journal=out / "study.journal",
-    )
-    print(
-        f"tuned in {tuned.trials} trials: cross-validated Kendall {tuned.kendall:.3f} with {tuned.settings}", flush=True
-    )
-    return tuned.settings
-
-
-def _ranker(preset: str, space: str, settings: Mapping[str, Any], seed: int) -> Ranker:
-    return Ranker(preset, space, seed, dict(settings))
+def _ranker(config: TrainConfig, out: Path, seed: int) -> Ranker | TunedRanker:
+    if config.tune:
+        return TunedRanker(config.preset, config.space, seed, config.tune, out)
+    return Ranker(config.preset, config.space, seed)
 
 
 def _tabular(name: str, preset: str, space: str, seed: int) -> TabularRanker:
@@ -198,14 +182,17 @@ def _write_ranker(
     space: Space,
     benchmark: Benchmark,
     table: Table,
-    settings: Mapping[str, Any],
     out: Path,
     workers: int,
 ) -> None:
     """Write the ranker of the first split, its ranking of every arch, and what the labelled nodes say."""
     train, _ = benchmark.split(config.samples, 0)
     labelled, labels = benchmark.features[benchmark.row[train]], benchmark.to_learn[train]
-    ranker = _ranker(config.preset, space.name, settings, 0).fit(labelled, labels, benchmark.features)
+    learner = _ranker(config, out, seed=0).fit(labelled, labels, benchmark.features)
+    ranker = learner.ranker_ if isinstance(learner, TunedRanker) else learner
+    if isinstance(learner, TunedRanker):
+        tuned = learner.tuned_
+        print(f"\nseed 0 tuned in {tuned.trials} trials: cross-validated Kendall {tuned.kendall:.3f}, {tuned.settings}")
     ranker.save(out / "ranker")
     scores, deviations = ranker.predict_dist(benchmark.features)
     ranking = pd.DataFrame({

@@ -184,7 +184,6 @@ def test_run_json_holds_the_whole_configuration(run, csv_table):
             "space": "nb201", "samples": 20, "table": str(csv_table), "target": "cifar10_test", "preset": "quick",
             "tune": 0, "seeds": 2, "protocol": "honest", "features": "", "out": str(run[0]),
         },
-        "tuned": {},
         "parzc": parzc.__version__,
     }  # fmt: skip
 
@@ -230,20 +229,21 @@ def test_tuned_settings_are_used_and_recorded(options, archs, tmp_path, monkeypa
 
     def spy(features, accuracies, **arguments):
         seen.append((features.archs, accuracies, arguments))
-        return tuning.tune(features, accuracies, **arguments)
+        return tune(features, accuracies, **arguments)
 
     def space(trial):
         return {"training.epochs": trial.suggest_int("training.epochs", 2, 20), "members": 1}
 
-    monkeypatch.setattr(train, "tune", spy)
+    tune = tuning.tune
+    monkeypatch.setattr(tuning, "tune", spy)
     monkeypatch.setattr(tuning, "SEARCH_SPACES", {"quick": space})
     text = printed(*options, "--seeds", 1, "--tune", 2, "--out", tmp_path)
-    record = json.loads((tmp_path / "run.json").read_text())
-    assert record["config"]["tune"] == 2 and 2 <= record["tuned"]["training.epochs"] <= 20
-    assert "tuned in 2 trials: cross-validated Kendall " in text and f"with {record['tuned']}" in text
-    assert Ranker.load(tmp_path / "ranker").settings == record["tuned"]
-    assert {path.name for path in tmp_path.iterdir()} - FILES == {"study.journal"}
-    ((given, labels, arguments),) = seen
+    settings = Ranker.load(tmp_path / "ranker").settings
+    assert 2 <= settings["training.epochs"] <= 20 and settings["members"] == 1
+    assert "seed 0 tuned in 2 trials: cross-validated Kendall " in text and str(settings) in text
+    assert {path.name for path in tmp_path.iterdir()} - FILES == {"study-0.journal"}
+    (given, labels, arguments), again = seen
+    assert list(again[0]) == list(given) and np.array_equal(again[1], labels)
     labelled = np.sort(np.random.default_rng(0).permutation(60)[:20])
     assert list(given) == [SPACE.canonical(archs[i]) for i in labelled]
     assert labels.shape == (20,) and arguments["trials"] == 2
