@@ -56,14 +56,13 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
     {
         "default": Preset(
             encoder="tokens",
-            statistics=("grad_norm", "snip", "fisher", "l2_norm", "synflow", "synflow_bn", "plain"),
+            statistics=("grad_norm", "snip", "fisher", "l2_norm", "synflow", "synflow_bn"),
             scores=(
                 "params",
                 "flops",
                 "n_layers",
                 "grad_norm",
                 "snip",
-                "plain",
                 "fisher",
                 "l2_norm",
                 "synflow",
@@ -83,13 +82,13 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
             members=5,
         ),
         # Section 4.1 and A.3 of the ParZC paper: three statistics of 98 nodes (294 inputs), Adam at 1e-4 with weight
-        # decay 1e-3, batches of 10, 200 epochs, DiffKendall with alpha = .5, dropout .18.
+        # decay 1e-3, batches of 10, 200 epochs, DiffKendall with alpha = .5, dropout .18; dimension from table 10.
         "paper": Preset(
             encoder="padded",
             statistics=("grad_norm", "snip", "synflow"),
             scores=(),
             model="mabn",
-            model_args={"segments": 16, "segment_size": 16, "dim": 512, "depth": 4, "dropout": 0.18},
+            model_args={"segments": 16, "segment_size": 16, "dim": 256, "depth": 4, "dropout": 0.18},
             training=TrainingConfig(),
         ),
     }

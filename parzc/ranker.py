@@ -1,6 +1,7 @@
 """The ranker: fitted on a few labelled networks, it scores all others and says how sure it is."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -109,8 +110,8 @@ class Ranker(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # scikit-lea
         inputs = self._inputs(table)
         draws = []
         for index, model in enumerate(self.members_):
-            with sample_weights(model, seed=1000 * self.seed + index):
-                raw = np.stack([_score(model, inputs) for _ in range(DRAWS)])
+            seeds = range(DRAWS * index, DRAWS * (index + 1))
+            raw = np.stack([_score(model, inputs, seed=DRAWS * 1000 * self.seed + seed) for seed in seeds])
             draws.append((raw - self.offset_[index]) / self.scale_[index])
         return self.predict(table), np.concatenate(draws).std(0)
 
@@ -171,8 +172,14 @@ def _as_table(features: Features) -> FeatureTable:
     return features if isinstance(features, FeatureTable) else FeatureTable.of(features)
 
 
-def _score(model: nn.Module, inputs: tuple[Tensor, ...], batch: int = 4096) -> NDArray[np.float64]:
+def _score(
+    model: nn.Module, inputs: tuple[Tensor, ...], seed: int | None = None, batch: int = 4096
+) -> NDArray[np.float64]:
+    """Return the scores with the mean weights, or with weights drawn from `seed`, the same for every batch."""
+    parts = []
     with torch.no_grad():
-        parts = [model(*rows) for rows in zip(*(torch.split(x, batch) for x in inputs), strict=True)]
+        for rows in zip(*(torch.split(x, batch) for x in inputs), strict=True):
+            with nullcontext() if seed is None else sample_weights(model, seed):
+                parts.append(model(*rows))
     scores: NDArray[np.float64] = torch.cat(parts).double().numpy()
     return scores

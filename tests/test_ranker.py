@@ -174,7 +174,7 @@ def test_scikit_learn_cross_validates_it(kind):
         one = clone(ranker).fit(TRAIN[train], LABELS[train])
         expected.append(kendall_tau(one.predict(TRAIN[test]), LABELS[test]))
     assert scores.tolist() == pytest.approx(expected)
-    assert min(expected) > 0.5
+    assert min(expected) > 0.3
 
 
 def test_score_is_that_of_a_regressor(ranker):

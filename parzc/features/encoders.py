@@ -50,14 +50,18 @@ class Encoder(ABC):
     def transform(self, table: FeatureTable) -> Inputs:
         """Return the model inputs, each with one row for each network.
 
+        Rows of `parzc.extract` do not say which task and batch they come from; of those, the definitions of the
+        statistics alone are compared.
+
         Raises:
             InputError: if the features lack a statistic or were defined otherwise; both are named.
         """
         self._check_columns(table)
         for name, trained in self.definitions.items():
-            given = dict(table.definitions.get(name) or proxy_info(name).define())
+            recorded = table.definitions.get(name)
+            given = dict(recorded or proxy_info(name).define())
             for key, value in trained.items():
-                if given.get(key) != value:
+                if given.get(key) != value and (recorded or key in given):
                     raise InputError(
                         f"'{name}' of these features has {key} {given.get(key)!r}, but the ranker was trained on "
                         f"{value!r}; extract the features with the same definitions"

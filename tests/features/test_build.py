@@ -179,6 +179,7 @@ def test_the_manifest_fixes_the_numbers(reference):
         "data": "gaussian",
         "seed": 0,
         "proxies": list_proxies(),
+        "initialisation": "each module's own default, seeded by its name",
     }
     assert list(reference.definitions) == list_proxies()
 
