@@ -1,6 +1,6 @@
 """Architecture to numbers: statistics, proxies, extraction, the store."""
 
-from parzc.features import cost, saliency, synflow
+from parzc.features import cost, jacobian, patterns, saliency, synflow
 from parzc.features._record import NodeFeatures
 from parzc.features._registry import ProxyInfo, list_proxies, list_statistics, proxy_info
 from parzc.features.build import ExtractionConfig, build_store
@@ -18,8 +18,10 @@ __all__ = [
     "build_store",
     "cost",
     "extract",
+    "jacobian",
     "list_proxies",
     "list_statistics",
+    "patterns",
     "proxy_info",
     "saliency",
     "score",

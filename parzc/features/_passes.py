@@ -3,7 +3,7 @@
 import math
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
@@ -80,13 +80,21 @@ class Passes:
         inputs: one batch, on the device of the network.
         labels: `(batch,)` class indices; drawn uniformly with `seed` where they are not given.
         seed: of everything random.
+        wanted: the passes that will be read, so that one forward pass records what all of them need.
 
     Attributes:
         seconds: seconds that each pass took, by name.
     """
 
-    def __init__(self, network: nn.Module, inputs: Tensor, labels: Tensor | None = None, seed: int = 0) -> None:
-        self.network, self.seed = network, seed
+    def __init__(
+        self,
+        network: nn.Module,
+        inputs: Tensor,
+        labels: Tensor | None = None,
+        seed: int = 0,
+        wanted: Collection[str] = (),
+    ) -> None:
+        self.network, self.seed, self._wanted = network, seed, frozenset(wanted)
         device = next((p.device for p in network.parameters()), inputs.device)
         self.inputs = _usable(inputs, device)
         self._labels = None if labels is None else _usable(labels, device)
@@ -96,14 +104,54 @@ class Passes:
     def forward(self) -> list[Node]:
         """One forward pass: the nodes, depth first, with what went in and came out."""
         with self._timed("forward"), _with_gradients(), untouched(self.network, self.seed):
-            recorder = Recorder(self.network, len(self.inputs))
+            recorder = Recorder(self.network, len(self.inputs), watch_activations="patterns" in self._wanted)
+            self._leaf = self.inputs.detach().requires_grad_(self.inputs.is_floating_point())
             with recorder:
-                self._logits = _logits(self.network(self.inputs))
+                # A copy, because networks may overwrite their input.
+                self._logits = _logits(self.network(self._leaf.clone()))
             nodes = recorder.nodes()
+        self._active = recorder.active
         if not nodes:
             kind = type(self.network).__name__
             raise InputError(f"{kind} applied no convolution or linear weight of its own; there is nothing to measure")
         return nodes
+
+    @cached_property
+    def patterns(self) -> list[Tensor]:
+        """Which units are active in `forward`: `(batch, units)` booleans for each application of a rectifier."""
+        self._record("patterns")
+        if not self._active:
+            raise Undefined("the network applies no rectifier such as ReLU or GELU")
+        return self._active
+
+    @cached_property
+    def jacobian(self) -> Tensor:
+        """Gradient of the summed logits with respect to the inputs, `(batch, input size)`."""
+        self._record("jacobian")
+        with self._timed("jacobian"), _with_gradients():
+            if not self._leaf.requires_grad:
+                raise Undefined("the inputs are not floating point, so that there is no gradient with respect to them")
+            if not self._logits.isfinite().all():
+                raise Undefined("the network's output is not finite")
+            total = self._logits.sum()
+            if not total.requires_grad:
+                return torch.zeros_like(self._leaf).flatten(1)
+            calls = [call for node in self.forward for call in node.calls]
+            of_loss = [call.output_grad for call in calls]
+            (gradient,) = torch.autograd.grad(
+                total, [self._leaf], retain_graph=True, allow_unused=True, materialize_grads=True
+            )
+            for call, kept in zip(calls, of_loss, strict=True):
+                call.output_grad = kept
+        return gradient.flatten(1)
+
+    def _record(self, name: str) -> None:
+        """Have a forward pass with what the pass `name` needs, running it again if it was not asked for before."""
+        if name not in self._wanted:
+            self._wanted |= {name}
+            for cached in ("forward", "gradients"):
+                self.__dict__.pop(cached, None)
+        _ = self.forward
 
     @cached_property
     def gradients(self) -> list[Node]:
@@ -115,7 +163,7 @@ class Passes:
         with self._timed("gradients"), _with_gradients():
             if not self._logits.isfinite().all():
                 raise Undefined("the network's output is not finite")
-            _backward(F.cross_entropy(self._logits, self.labels), nodes)
+            _backward(F.cross_entropy(self._logits, self.labels), nodes, keep="jacobian" in self._wanted)
         return nodes
 
     @property
@@ -167,10 +215,10 @@ def _usable(t: Tensor, device: torch.device) -> Tensor:
         return (t.clone() if t.is_inference() else t).to(device)
 
 
-def _backward(value: Tensor, nodes: list[Node]) -> None:
+def _backward(value: Tensor, nodes: list[Node], keep: bool = False) -> None:
     weights = [call.weight for node in nodes for call in node.calls]
     if value.requires_grad:
-        gradients = torch.autograd.grad(value, weights, allow_unused=True, materialize_grads=True)
+        gradients = torch.autograd.grad(value, weights, retain_graph=keep, allow_unused=True, materialize_grads=True)
     else:
         gradients = tuple(torch.zeros_like(w) for w in weights)
     for weight, gradient in zip(weights, gradients, strict=True):

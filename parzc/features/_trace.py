@@ -26,6 +26,14 @@ KINDS: dict[Callable[..., Any], str] = {
 }
 """The functions that apply a weight, and what a node of each is called."""
 
+RECTIFIERS: frozenset[Callable[..., Any]] = frozenset(
+    {
+        *(F.relu, F.relu_, F.relu6, F.leaky_relu, F.prelu, F.elu, F.celu, F.selu, F.gelu, F.silu, F.mish, F.hardswish),
+        *(torch.relu, torch.relu_, Tensor.relu, Tensor.relu_),
+    }
+)
+"""Activation functions with an active and an inactive side: a unit is active where its input is positive."""
+
 
 @dataclass(eq=False)
 class Call:
@@ -63,7 +71,11 @@ class Call:
     @property
     def output_grad(self) -> Tensor | None:
         """Return the gradient of the loss with respect to `output`, `None` where the loss does not depend on it."""
-        return self._gradients[0] if self._gradients else None
+        return self._gradients[-1] if self._gradients else None
+
+    @output_grad.setter
+    def output_grad(self, gradient: Tensor | None) -> None:
+        self._gradients[:] = [] if gradient is None else [gradient]
 
     def original_output(self) -> Tensor:
         """Return the output as it left the operation, even if the network has overwritten it in place since."""
@@ -123,6 +135,10 @@ class Recorder(TorchFunctionMode):
         network: whose parameters give the nodes their names.
         batch: number of inputs that the network is given.
         replace: functions to run instead of others, for example batch norm as the identity.
+        watch_activations: whether to record which units are active.
+
+    Attributes:
+        active: `(batch, units)` booleans for each application of a rectifier, where they are watched.
     """
 
     def __init__(
@@ -130,9 +146,12 @@ class Recorder(TorchFunctionMode):
         network: nn.Module,
         batch: int = 1,
         replace: dict[Callable[..., Any], Callable[..., Any]] | None = None,
+        watch_activations: bool = False,
     ) -> None:
         super().__init__()
         self._batch = batch
+        self._watch = watch_activations
+        self.active: list[Tensor] = []
         self.calls: list[tuple[str, Call]] = []
         self._names = {id(p): name.removesuffix(".weight") for name, p in network.named_parameters()}
         self._replace = replace or {}
@@ -144,6 +163,10 @@ class Recorder(TorchFunctionMode):
         kwargs = kwargs or {}
         if func in KINDS:
             return self._apply_weight(func, *args, **kwargs)
+        if self._watch and func in RECTIFIERS:
+            # Before the function runs: it may overwrite its input.
+            units = (args[0] if args else kwargs["input"]).detach()
+            self.active.append((units > 0).reshape(self._batch, -1))
         return self._replace.get(func, func)(*args, **kwargs)
 
     def _apply_weight(

@@ -59,7 +59,7 @@ def extract(
     The arguments and errors are those of `score`. Statistics that have a proxy are computed once for both.
     """
     infos = resolve(None if proxies is None else list(proxies))
-    passes = Passes(network, inputs, labels, seed)
+    passes = Passes(network, inputs, labels, seed, wanted={name for info in infos for name in info.passes})
     nodes = passes.forward
     statistics: dict[str, NDArray[np.float64]] = {}
     scores: dict[str, float] = {}
