@@ -182,7 +182,7 @@ def ones_chain(layers, width=32):
 
 def test_a_flow_beyond_float32_is_exact():
     """Each of 60 layers of ones multiplies by its width: R = 32 ** 61, about 6.5e91."""
-    features = extract(ones_chain(60), torch.zeros(2, 32))
+    features = extract(ones_chain(60), torch.zeros(2, 32), proxies=NAMES)
     expected = 61 * math.log(32)
     assert expected > math.log(torch.finfo(torch.float32).max)
     np.testing.assert_allclose(features.statistics["synflow"], [expected] * 60, rtol=1e-12)
@@ -282,7 +282,7 @@ class Normalised(nn.Sequential):
 def test_a_network_that_fails_on_the_input_of_ones_lacks_only_these_values(network_class, missing, why):
     network, x = seeded(network_class), torch.eye(3, 4)
     state = copy.deepcopy(network.state_dict())
-    features = extract(network, x)
+    features = extract(network, x, proxies=[*NAMES, "snip", "params", "flops"])
     assert sorted(features.reasons) == sorted(missing)
     for name in missing:
         assert features.reasons[name].startswith("the network does not run on one input of ones in float64: ")
