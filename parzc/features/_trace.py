@@ -8,6 +8,7 @@ fail or disagree with what was run.
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from types import FunctionType
 from typing import Any
 
 import torch
@@ -163,6 +164,9 @@ class Recorder(TorchFunctionMode):
         kwargs = kwargs or {}
         if func in KINDS:
             return self._apply_weight(func, *args, **kwargs)
+        if func is F.multi_head_attention_forward:
+            with self:
+                return _attention(*args, **kwargs)
         if self._watch and func in RECTIFIERS:
             # Before the function runs: it may overwrite its input.
             units = (args[0] if args else kwargs["input"]).detach()
@@ -172,7 +176,7 @@ class Recorder(TorchFunctionMode):
     def _apply_weight(
         self, func: Any, input: Tensor, weight: Tensor, bias: Tensor | None = None, *args: Any, **kwargs: Any
     ) -> Tensor:
-        name = self._names.get(id(weight))
+        name = self._name_of(weight)
         if name is None:
             result: Tensor = func(input, weight, bias, *args, **kwargs)
             return result
@@ -186,6 +190,15 @@ class Recorder(TorchFunctionMode):
         self.calls.append((name, Call(KINDS[func], leaf, input, output, bias is not None, run)))
         return output
 
+    def _name_of(self, weight: Tensor) -> str | None:
+        """Return the name of a parameter, with the rows behind where only some of them are applied."""
+        whole = weight._base
+        if whole is None or id(weight) in self._names:
+            return self._names.get(id(weight))
+        name = self._names.get(id(whole))
+        first = weight.storage_offset() // max(whole.stride(0), 1)
+        return name and f"{name}[{first}:{first + len(weight)}]"
+
     def nodes(self) -> list[Node]:
         """Return the recorded nodes, depth first from the input (see `depth_first`)."""
         by_name: dict[str, Node] = {}
@@ -196,6 +209,19 @@ class Recorder(TorchFunctionMode):
         for node, sources in zip(nodes, before, strict=True):
             node.depth = max((nodes[i].depth + 1 for i in sources), default=0)
         return [nodes[i] for i in depth_first(before)]
+
+
+def _never(_: object) -> bool:
+    return False
+
+
+# Torch hands a composite function to a mode as a whole and would do so again from within; without the check that asks
+# for modes, its body runs under the mode step by step.
+_attention = FunctionType(
+    F.multi_head_attention_forward.__code__,
+    {**F.multi_head_attention_forward.__globals__, "has_torch_function": _never},
+    argdefs=F.multi_head_attention_forward.__defaults__,
+)
 
 
 def _macs(call: Call) -> int:
