@@ -6,6 +6,7 @@ import pytest
 from parzc.datasets import get_space
 from parzc.errors import InputError
 from parzc.features import ExtractionConfig, build_store, list_proxies, list_statistics, shipped
+from parzc.presets import PRESETS
 
 SPACE = get_space("nb201")
 ARCHS = [
@@ -26,7 +27,8 @@ def store():
 def config(store):
     """The configuration that the manifest records."""
     record = store.manifest["config"]
-    return ExtractionConfig(**{key: record[key] for key in ("space", "task", "batch", "data", "seed")})
+    kept = {key: record[key] for key in ("space", "task", "batch", "data", "seed")}
+    return ExtractionConfig(**kept, proxies=tuple(record["proxies"]))
 
 
 def test_every_function_of_the_space_is_there(store):
@@ -41,12 +43,14 @@ def test_the_files_are_small(store):
 def test_the_manifest_says_what_was_computed(store, config):
     assert store.manifest["config"] == config.manifest()
     assert {name: dict(definition) for name, definition in store.definitions.items()} == config.definitions()
-    assert config == ExtractionConfig("nb201", "cifar10", batch=16, data="gaussian", seed=0)
+    assert config == ExtractionConfig("nb201", "cifar10", batch=16, data="gaussian", seed=0, proxies=config.proxies)
 
 
-def test_every_statistic_and_proxy_is_there(store):
+def test_every_statistic_and_every_proxy_that_a_preset_reads_is_there(store, config):
     table = store.read()
-    assert list(table.statistics) == list_statistics() and list(table.scores) == list_proxies()
+    assert list(table.statistics) == list_statistics() and list(table.scores) == list(config.proxies)
+    read = {name for preset in PRESETS.values() for name in (*preset.statistics, *preset.scores)}
+    assert read <= set(config.proxies) <= set(list_proxies())
     layers = [SPACE.cost(arch).n_layers for arch in table.archs]
     np.testing.assert_array_equal(table.scores["n_layers"], layers)
     np.testing.assert_array_equal(np.diff(table.offsets), layers)
