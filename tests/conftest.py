@@ -4,6 +4,9 @@ import os
 from pathlib import Path
 
 import pytest
+from helpers import PRESET_SETTINGS, fitted
+
+from parzc.presets import PRESETS
 
 
 @pytest.fixture(scope="session")
@@ -14,3 +17,21 @@ def data_dir() -> Path:
     if not path.is_dir():
         pytest.skip(f"needs the published tables, and {path} is no folder; set PARZC_DATA")
     return path
+
+
+@pytest.fixture(scope="session")
+def ranker():
+    return fitted()
+
+
+@pytest.fixture(scope="session")
+def paper():
+    return fitted("paper")
+
+
+@pytest.fixture(params=PRESETS)
+def either(request):
+    """The fitted ranker of each preset."""
+    if request.param not in PRESET_SETTINGS:
+        return fitted(request.param)
+    return request.getfixturevalue({"default": "ranker", "paper": "paper"}[request.param])

@@ -3,6 +3,7 @@
 import numpy as np
 
 from parzc.features import FeatureTable, NodeFeatures, proxy_info
+from parzc.ranker import Ranker
 
 STATISTICS = ("grad_norm", "snip", "fisher", "l2_norm", "synflow", "synflow_bn", "plain")
 CELLS = ("cells.0", "cells.6", "cells.12")
@@ -59,3 +60,13 @@ def _row(nodes, rng):
     scores = {"params": float(weights.sum()), "flops": 10.0 * weights.sum(), "n_layers": float(len(nodes))} | scores
     kinds = tuple("linear" if name == "classifier" else "conv2d" for name in names)
     return NodeFeatures(tuple(names), kinds, fields, statistics, scores)
+
+
+TABLE, LABELS = table(110)
+TRAIN, TEST = TABLE[:50], TABLE[50:]
+PRESET_SETTINGS = {"default": SMALL, "paper": SMALL_PAPER}
+
+
+def fitted(preset="default", seed=0, space="nb201", **changes):
+    ranker = Ranker(preset, space, seed, PRESET_SETTINGS[preset] | changes)
+    return ranker.fit(TRAIN, LABELS[:50])

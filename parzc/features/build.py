@@ -1,7 +1,5 @@
 """Extracts the features of many architectures of a space into a store, on all cores, resumably."""
 
-import contextlib
-import ctypes
 import hashlib
 import os
 import zipfile
@@ -27,7 +25,6 @@ from parzc.features.table import FeatureTable
 
 CHUNK = 16
 """Architectures in one unit of work: what is computed twice, at most, by each worker after a crash."""
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 
 
 @dataclass(frozen=True)
@@ -158,21 +155,7 @@ def _run(path: str | Path, config: ExtractionConfig, chunks: Sequence[list[str]]
         yield from Parallel(return_as="generator_unordered")(jobs)
 
 
-@lru_cache(maxsize=1)
-def _keep_memory() -> None:
-    """Have the C library keep freed memory for the next pass.
-
-    By default it returns every activation to the system and takes it back page by page, which was measured to cost as
-    much time as the arithmetic. Only the GNU C library has these switches.
-    """
-    with contextlib.suppress(OSError, AttributeError, TypeError):
-        libc = ctypes.CDLL(None)
-        libc.mallopt(_M_MMAP_THRESHOLD, 32 << 20)
-        libc.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
-
-
 def _extract_chunk(path: str | Path, config: ExtractionConfig, archs: list[str]) -> int:
-    _keep_memory()
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

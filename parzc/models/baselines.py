@@ -1,6 +1,6 @@
 """Plain tabular learners: what any learned ranker has to beat on the same features and labels.
 
-Settings suit a few dozen labels (small leaves, feature sampling); none was tuned on test labels.
+Settings suit a few dozen labels (small leaves, feature sampling); none was searched.
 """
 
 from collections.abc import Callable, Mapping

@@ -1,0 +1,237 @@
+"""Ranker folders: what is written, read back, refused, and never executed."""
+
+import hashlib
+import json
+import math
+import pickle
+import platform
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import pytest
+import sklearn
+from helpers import SMALL, STATISTICS, TEST, TRAIN
+from safetensors.torch import load_file
+
+import parzc
+from parzc.errors import InputError
+from parzc.features import FeatureTable
+from parzc.ranker import Ranker
+
+
+def test_what_was_saved_comes_back_to_the_last_bit(either, tmp_path):
+    either.save(tmp_path / "ranker")
+    loaded = Ranker.load(tmp_path / "ranker")
+    assert type(loaded) is Ranker and loaded.get_params() == either.get_params()
+    assert loaded.preset_ == either.preset_
+    np.testing.assert_array_equal(loaded.predict(TEST), either.predict(TEST))
+    for got, expected in zip(loaded.predict_dist(TEST), either.predict_dist(TEST), strict=True):
+        np.testing.assert_array_equal(got, expected)
+    with pytest.raises(InputError, match="the ranker was trained on"):
+        definitions = {name: {**d, "definition": 99} for name, d in TEST.definitions.items()}
+        loaded.predict(FeatureTable(**{**TEST.__dict__, "definitions": definitions}))
+
+
+def test_saving_twice_replaces_the_first(ranker, paper, tmp_path):
+    ranker.save(tmp_path)
+    paper.save(str(tmp_path))
+    np.testing.assert_array_equal(Ranker.load(str(tmp_path)).predict(TEST), paper.predict(TEST))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["card.md", "config.json", "model.safetensors"]
+
+
+def test_the_folder_says_what_the_ranker_is(ranker, tmp_path):
+    ranker.save(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    assert (config["schema"], config["space"], config["preset"], config["seed"]) == (1, "nb201", "default", 0)
+    assert config["settings"] == SMALL
+    assert set(config["resolved"]["statistics"]) <= set(STATISTICS)
+    assert (
+        config["resolved"]["encoder"] == "tokens"
+        and config["resolved"]["training"]["epochs"] == SMALL["training.epochs"]
+    )
+    assert set(config["definitions"]) == {*config["resolved"]["statistics"], *config["resolved"]["scores"]}
+    assert config["definitions"]["snip"] == dict(TRAIN.definitions["snip"])
+    assert config["software"] == {
+        "python": platform.python_version(),
+        "parzc": parzc.__version__,
+        "torch": version("torch"),
+        "numpy": np.__version__,
+        "scikit-learn": sklearn.__version__,
+    }
+    content = (tmp_path / "model.safetensors").read_bytes()
+    assert config["sha256"] == hashlib.sha256(content).hexdigest()
+    tensors = load_file(tmp_path / "model.safetensors")
+    np.testing.assert_array_equal(tensors["encoder.scores"].numpy(), ranker.encoder_.arrays["scores"])
+    assert sum(name.startswith("members.1.") for name in tensors) == len(ranker.members_[1].state_dict())
+    card = (tmp_path / "card.md").read_text()
+    assert "Ranks architectures of: nb201. Preset `default`, seed 0, members\n2." in card
+    assert ", ".join(config["resolved"]["statistics"]) in card
+
+
+@pytest.fixture
+def folder(ranker, tmp_path):
+    ranker.save(tmp_path / "ranker")
+    return tmp_path / "ranker"
+
+
+def refusal(folder):
+    """The one sentence with which a folder is refused; it names the folder."""
+    with pytest.raises(InputError) as caught:
+        Ranker.load(folder)
+    sentence = str(caught.value)
+    assert str(folder) in sentence and "\n" not in sentence
+    return sentence
+
+
+def test_a_folder_that_is_not_there_is_named(tmp_path):
+    path = tmp_path / "none"
+    assert refusal(path) == f"{path}/config.json is missing: {path} is not a whole ranker folder as train.py writes"
+
+
+def test_a_file_instead_of_a_folder_is_refused(tmp_path):
+    (tmp_path / "file").touch()
+    assert "cannot be read" in refusal(tmp_path / "file")
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
+def test_a_missing_file_is_named(folder, name):
+    (folder / name).unlink()
+    assert refusal(folder).startswith(f"{folder / name} is missing: ")
+
+
+def test_the_card_is_for_people_only(folder, ranker):
+    (folder / "card.md").unlink()
+    np.testing.assert_array_equal(Ranker.load(folder).predict(TEST), ranker.predict(TEST))
+
+
+def flip(content, place):
+    return content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda content: content[:-1],
+        lambda content: content[: len(content) // 2],
+        lambda content: content[:4],
+        lambda _: b"",
+        lambda content: flip(content, 3),
+        lambda content: flip(content, 60),
+        lambda content: flip(content, len(content) // 2),
+        lambda content: flip(content, len(content) - 1),
+        lambda content: content + b"\0",
+    ],
+)
+def test_damaged_tensors_are_refused(folder, damage):
+    path = folder / "model.safetensors"
+    path.write_bytes(damage(path.read_bytes()))
+    assert refusal(folder).startswith(f"{path} is damaged: ")
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", b"[" * 100_000, b'{"schema": 1'])
+def test_a_config_that_is_no_json_is_refused(folder, content):
+    (folder / "config.json").write_bytes(content)
+    assert "cannot be read" in refusal(folder)
+
+
+@pytest.mark.parametrize("content", ["[]", "null", '"text"', "{}", '{"schema": 2}', '{"schema": "1"}'])
+def test_another_schema_is_refused(folder, content):
+    (folder / "config.json").write_text(content)
+    assert refusal(folder) == f"{folder / 'config.json'} is not of schema 1, the one that this version reads"
+
+
+def tamper(folder, **changes):
+    """Change entries of config.json; a name with a double underscore reaches into a part."""
+    path = folder / "config.json"
+    config = json.loads(path.read_text())
+    for name, value in changes.items():
+        *parts, last = name.split("__")
+        target = config
+        for part in parts:
+            target = target[part]
+        if value is DELETE:
+            del target[last]
+        else:
+            target[last] = value
+    path.write_text(json.dumps(config))
+
+
+DELETE = object()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"space": "nb999"},
+        {"space": ["nb201"]},
+        {"space": DELETE},
+        {"definitions": DELETE},
+        {"settings": DELETE},
+        {"resolved": DELETE},
+        {"resolved": 5},
+        {"resolved__statistics": None},
+        {"resolved__training": {"momentum": 0.9}},
+        {"resolved__training__loss": "hinge"},
+        {"resolved__model": "mabn"},
+        {"resolved__model_args": {"hidden": 3}},
+        {"resolved__model_args": {"dim": 17}},
+        {"resolved__model_args": {"dim": -1}},
+        {"resolved__model_args": {"dim": "16"}},
+        {"resolved__model_args": {"dim": 16, "segment_expansion": math.inf}},
+        {"resolved__surprise": 1},
+        {"shapes": []},
+        {"shapes": [[3]]},
+        {"shapes": [[11, 22], ["10"]]},
+        {"shapes": [[11, 10**12], [10]]},
+        {"shapes": 7},
+    ],
+)
+def test_a_tampered_config_is_refused(folder, changes):
+    tamper(folder, **changes)
+    assert refusal(folder).startswith(f"the ranker in {folder} is damaged (")
+
+
+class Payload:
+    """Writes a file as soon as it is unpickled."""
+
+    def __init__(self, marker):
+        self.marker = marker
+
+    def __reduce__(self):
+        return Path.touch, (self.marker,)
+
+
+def test_nothing_in_a_hostile_folder_is_executed(folder, tmp_path):
+    marker = tmp_path / "executed"
+    content = pickle.dumps({"offset": Payload(marker)})
+    pickle.loads(content)
+    assert marker.exists()
+    marker.unlink()
+    (folder / "model.safetensors").write_bytes(content)
+    tamper(folder, sha256=hashlib.sha256(content).hexdigest())
+    assert "is damaged (SafetensorError" in refusal(folder)
+    assert not marker.exists()
+
+
+@pytest.mark.parametrize(
+    "entry", ["space", "preset", "settings", "resolved__model", "resolved__encoder", "definitions"]
+)
+def test_code_in_the_config_is_text(folder, tmp_path, entry):
+    marker = tmp_path / "executed"
+    code = f"__import__('pathlib').Path({str(marker)!r}).touch()"
+    tamper(folder, **{entry: code, "resolved__training__loss": code})
+    refusal(folder)
+    tamper(
+        folder, resolved__training__loss="mse", **{entry: {"py/object": "os.system", "__reduce__": code, code: code}}
+    )
+    try:
+        Ranker.load(folder)
+    except InputError as error:
+        assert str(folder) in str(error)
+    assert not marker.exists()
+
+
+def test_a_billion_members_are_not_built(folder):
+    tamper(folder, resolved__members=10**9)
+    assert len(Ranker.load(folder).members_) == 2
