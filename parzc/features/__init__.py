@@ -1,30 +1,53 @@
 """Architecture to numbers: statistics, proxies, extraction, the store."""
 
-from parzc.features import cost, jacobian, patterns, saliency, synflow
+from parzc.features import (
+    az_nas,
+    cost,
+    gradient_statistics,
+    jacobian,
+    kernel,
+    meco,
+    ncd,
+    patterns,
+    saliency,
+    synflow,
+    zen,
+)
 from parzc.features._record import NodeFeatures
-from parzc.features._registry import ProxyInfo, list_proxies, list_statistics, proxy_info
+from parzc.features._registry import ProxyInfo, list_block_statistics, list_proxies, list_statistics, proxy_info
+from parzc.features.aggregation import aggregate_ranks
+from parzc.features.az_nas import AZ_NAS
 from parzc.features.build import ExtractionConfig, build_store
 from parzc.features.extract import Scores, extract, score
 from parzc.features.store import FeatureStore, shipped
 from parzc.features.table import FeatureTable
 
 __all__ = [
+    "AZ_NAS",
     "ExtractionConfig",
     "FeatureStore",
     "FeatureTable",
     "NodeFeatures",
     "ProxyInfo",
     "Scores",
+    "aggregate_ranks",
+    "az_nas",
     "build_store",
     "cost",
     "extract",
+    "gradient_statistics",
     "jacobian",
+    "kernel",
+    "list_block_statistics",
     "list_proxies",
     "list_statistics",
+    "meco",
+    "ncd",
     "patterns",
     "proxy_info",
     "saliency",
     "score",
     "shipped",
     "synflow",
+    "zen",
 ]

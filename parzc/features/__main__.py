@@ -19,7 +19,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--archs", help="file with one arch per line (default: the whole space)")
     which.add_argument("--sample", type=int, help="only this many archs, drawn with the seed")
-    parser.add_argument("--batch", type=int, default=16, help="inputs in the one batch (default: %(default)s)")
+    parser.add_argument("--batch", type=int, default=16, help="inputs in a batch (default: %(default)s)")
+    parser.add_argument("--batches", type=int, default=1, help="number of batches (default: %(default)s)")
     parser.add_argument("--data", default="gaussian", help="gaussian, or an .npz with x_train and y_train")
     parser.add_argument("--seed", type=int, default=0, help="of weights, inputs, labels (default: %(default)s)")
     parser.add_argument("--proxies", nargs="+", default=(), help=f"among {', '.join(list_proxies())} (default: all)")
@@ -33,7 +34,9 @@ def _extract(args: argparse.Namespace) -> None:
     archs = read_archs(args.archs, space) if args.archs else space.archs()
     if args.sample is not None:
         archs = space.sample(args.sample, args.seed)
-    config = ExtractionConfig(args.space, args.task, args.batch, args.data, args.seed, tuple(args.proxies))
+    config = ExtractionConfig(
+        args.space, args.task, args.batch, args.data, args.seed, tuple(args.proxies), args.batches
+    )
     store = build_store(args.out, config, archs, args.workers, progress=True)
     print(f"{len(store)} different functions in {args.out}")
 

@@ -11,7 +11,7 @@ NODE_FIELDS = ("depth", "weights", "channels", "macs")
 
 @dataclass(frozen=True, eq=False)
 class NodeFeatures:
-    """Statistics, proxies and a description of the nodes of one network.
+    """Statistics, proxies and a description of the nodes and primary blocks of one network.
 
     Args:
         nodes: names of the nodes, depth first from the input (`n` entries).
@@ -20,6 +20,8 @@ class NodeFeatures:
             weights, of output channels, and of multiply-accumulates for one input.
         statistics: name to `(n,)` values, summed over the elements of each node (logarithms of the sum where the
             statistic is kept in the log domain); NaN where `reasons` says why.
+        blocks: names of the primary blocks whose values were asked for (`b` entries).
+        block_statistics: name to `(b,)` values; a statistic that `reasons` lists is absent.
         scores: proxy name to the value of the network; NaN where `reasons` says why.
         reasons: statistic or proxy name to why it has no value.
         seconds: pass or proxy name to the seconds it took.
@@ -30,6 +32,8 @@ class NodeFeatures:
     fields: NDArray[np.int64]
     statistics: Mapping[str, NDArray[np.float64]]
     scores: Mapping[str, float]
+    blocks: tuple[str, ...] = ()
+    block_statistics: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
     reasons: Mapping[str, str] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)
 

@@ -28,14 +28,22 @@ class ProxyInfo:
         source: paper and formula.
         bigger_is_better: direction in which the paper expects accuracy to rise.
         passes: the attributes of `Passes` it reads; nothing else of the network is looked at.
-        inputs: `data` (the batch given), `ones` (an input of ones), or `none`.
+        inputs: `data` (the batch given), `first` (its first input), `gaussian` (standard normal inputs of its shape),
+            `ones` (an input of ones), or `none`.
         labels: whether labels enter.
-        batch_norm: `batch` (statistics of the batch), `removed`, or `-` where no activation enters.
+        initialisation: `own` (the weights that the network has), `absolute` (their absolute values), `kaiming` or
+            `normal` (drawn anew, see `_state.Drawn`).
+        batch_norm: `batch` (statistics of the batch), `removed`, `layer norm` (in its place), or `-` where no
+            activation enters.
+        needs: what a network must have for the value to exist; networks without it get NaN and a reason.
         scale: `log` where values are natural logarithms.
         elements: what a node's value is summed over, so that a mean can be formed: `weights`, `channels`, or `node`
             where there is nothing to average.
         node_values: the value at each node, `(nodes,)`.
+        block_values: the value at each primary block, `(blocks,)`, for the names in the pass `blocks`.
         network_value: the value of the network.
+        across_batches: whether several batches are compared with each other; otherwise the value of several batches is
+            the mean over them.
         definition: raised whenever the same name starts to mean other numbers.
     """
 
@@ -44,13 +52,17 @@ class ProxyInfo:
     source: str
     bigger_is_better: bool
     passes: tuple[str, ...]
-    inputs: Literal["data", "ones", "none"]
+    inputs: Literal["data", "first", "gaussian", "ones", "none"]
     labels: bool = False
-    batch_norm: Literal["batch", "removed", "-"] = "-"
+    initialisation: Literal["own", "absolute", "kaiming", "normal"] = "own"
+    batch_norm: Literal["batch", "removed", "layer norm", "-"] = "-"
+    needs: str = ""
     scale: Literal["linear", "log"] = "linear"
     elements: Literal["weights", "channels", "node"] = "weights"
     node_values: "Callable[[Passes], NodeValues] | None" = None
+    block_values: "Callable[[Passes], NodeValues] | None" = None
     network_value: "Callable[[Passes], float] | None" = None
+    across_batches: bool = False
     definition: int = 1
 
     @property
@@ -61,8 +73,8 @@ class ProxyInfo:
     def define(self) -> dict[str, str | bool | int]:
         """Return what fixes the numbers, to be kept with features and compared before they are used."""
         record = asdict(self)
-        keys = ("inputs", "labels", "batch_norm", "scale", "elements", "definition")
-        return {key: record[key] for key in keys}
+        keys = ("inputs", "labels", "initialisation", "batch_norm", "scale", "elements", "definition")
+        return {("weights" if key == "initialisation" else key): record[key] for key in keys}
 
 
 _PROXIES: dict[str, ProxyInfo] = {}
@@ -90,6 +102,11 @@ def list_proxies() -> list[str]:
 def list_statistics() -> list[str]:
     """Return the names of the proxies that also have one value at each node."""
     return [name for name, info in _PROXIES.items() if info.has_nodes]
+
+
+def list_block_statistics() -> list[str]:
+    """Return the names of the proxies that also have one value at each primary block."""
+    return [name for name, info in _PROXIES.items() if info.block_values is not None]
 
 
 def proxy_info(name: str) -> ProxyInfo:

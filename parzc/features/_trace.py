@@ -6,6 +6,7 @@ from the autograd graph that the same forward pass leaves behind, so there is no
 fail or disagree with what was run.
 """
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from types import FunctionType
@@ -15,6 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
+
+from parzc.features._bits import pack_units
 
 KINDS: dict[Callable[..., Any], str] = {
     F.linear: "linear",
@@ -36,6 +39,23 @@ RECTIFIERS: frozenset[Callable[..., Any]] = frozenset(
 """Activation functions with an active and an inactive side: a unit is active where its input is positive."""
 
 
+@dataclass(frozen=True)
+class Geometry:
+    """How a convolution slides over its input: one number for each spatial axis.
+
+    Args:
+        stride: step between two positions.
+        padding: zeros `(before, behind)` each axis.
+        dilation: distance between two taps.
+        groups: number of independent channel groups.
+    """
+
+    stride: tuple[int, ...]
+    padding: tuple[tuple[int, int], ...]
+    dilation: tuple[int, ...]
+    groups: int = 1
+
+
 @dataclass(eq=False)
 class Call:
     """One application of one weight.
@@ -48,8 +68,11 @@ class Call:
         output: what came out, batch first.
         biased: whether a bias was added.
         run: the operation as a function of its input.
+        tokens_first: whether tokens lie along the first axis, and the inputs of the network within each token.
+        geometry: how a convolution slides; `None` for a linear map.
 
-    `origin` and `source` are where the output and the input stand in the autograd graph.
+    `origin` and `source` are where the output and the input stand in the autograd graph. `logit_grad` is the gradient
+    of the summed logits with respect to `output`, once a pass has taken it.
     """
 
     kind: str
@@ -58,6 +81,9 @@ class Call:
     output: Tensor
     biased: bool
     run: Callable[[Tensor], Tensor] = field(repr=False)
+    tokens_first: bool = False
+    geometry: Geometry | None = None
+    logit_grad: Tensor | None = field(init=False, repr=False, default=None)
     origin: Any = field(init=False, repr=False)
     source: Any = field(init=False, repr=False)
     _gradients: list[Tensor] = field(init=False, repr=False, default_factory=list)
@@ -77,6 +103,17 @@ class Call:
     @output_grad.setter
     def output_grad(self, gradient: Tensor | None) -> None:
         self._gradients[:] = [] if gradient is None else [gradient]
+
+    def by_sample(self, t: Tensor, batch: int) -> Tensor | None:
+        """Return `inputs`, `output` or a gradient of them as `(batch, parts, ...)`, `None` where that is impossible.
+
+        Windows or tokens that were folded into the batch axis are parts of the sample they come from.
+        """
+        if self.tokens_first and math.prod(t.shape[:-1]) % batch == 0:
+            return t.reshape(-1, batch, t.shape[-1]).transpose(0, 1)
+        if self.geometry is not None and t.ndim == len(self.geometry.stride) + 1:
+            t = t.unsqueeze(0)
+        return t.reshape(batch, -1, *t.shape[1:]) if len(t) % batch == 0 else None
 
     def original_output(self) -> Tensor:
         """Return the output as it left the operation, even if the network has overwritten it in place since."""
@@ -139,7 +176,8 @@ class Recorder(TorchFunctionMode):
         watch_activations: whether to record which units are active.
 
     Attributes:
-        active: `(batch, units)` booleans for each application of a rectifier, where they are watched.
+        active: for each application of a rectifier, where they are watched, which units are active for which
+            input, packed as by `parzc.features._bits.pack`.
     """
 
     def __init__(
@@ -156,6 +194,7 @@ class Recorder(TorchFunctionMode):
         self.calls: list[tuple[str, Call]] = []
         self._names = {id(p): name.removesuffix(".weight") for name, p in network.named_parameters()}
         self._replace = replace or {}
+        self._sequence_first = False
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -165,12 +204,17 @@ class Recorder(TorchFunctionMode):
         if func in KINDS:
             return self._apply_weight(func, *args, **kwargs)
         if func is F.multi_head_attention_forward:
-            with self:
-                return _attention(*args, **kwargs)
+            # Within, tokens come first and inputs second, whatever the module was told.
+            self._sequence_first = True
+            try:
+                with self:
+                    return _attention(*args, **kwargs)
+            finally:
+                self._sequence_first = False
         if self._watch and func in RECTIFIERS:
             # Before the function runs: it may overwrite its input.
             units = (args[0] if args else kwargs["input"]).detach()
-            self.active.append((units > 0).reshape(self._batch, -1))
+            self.active.append(pack_units(units > 0, self._batch))
         return self._replace.get(func, func)(*args, **kwargs)
 
     def _apply_weight(
@@ -187,7 +231,10 @@ class Recorder(TorchFunctionMode):
             return result
 
         output = run(input)
-        self.calls.append((name, Call(KINDS[func], leaf, input, output, bias is not None, run)))
+        kind, tokens = KINDS[func], func is F.linear and input.ndim == 3 and len(input) != self._batch
+        tokens_first = self._sequence_first or (tokens and input.shape[1] == self._batch)
+        geometry = None if func is F.linear else _geometry(kind, weight, *args, **kwargs)
+        self.calls.append((name, Call(kind, leaf, input, output, bias is not None, run, tokens_first, geometry)))
         return output
 
     def _name_of(self, weight: Tensor) -> str | None:
@@ -209,6 +256,36 @@ class Recorder(TorchFunctionMode):
         for node, sources in zip(nodes, before, strict=True):
             node.depth = max((nodes[i].depth + 1 for i in sources), default=0)
         return [nodes[i] for i in depth_first(before)]
+
+
+def _geometry(
+    kind: str,
+    weight: Tensor,
+    stride: Any = 1,
+    padding: Any = 0,
+    third: Any = None,
+    fourth: Any = None,
+    fifth: Any = None,
+    **options: Any,
+) -> Geometry:
+    """Read the arguments of a convolution, whose order differs between the plain and the transposed ones."""
+    axes = weight.ndim - 2
+
+    def spread(value: Any) -> tuple[int, ...]:
+        values = tuple(value) if isinstance(value, Iterable) else (value,)
+        return values * axes if len(values) == 1 else values
+
+    if kind.startswith("conv_transpose"):
+        groups, dilation = fourth or options.get("groups", 1), fifth or options.get("dilation", 1)
+    else:
+        dilation, groups = third or options.get("dilation", 1), fourth or options.get("groups", 1)
+    taps = spread(dilation)
+    if padding == "same":
+        whole = [d * (k - 1) for d, k in zip(taps, weight.shape[2:], strict=True)]
+        pads = tuple((w // 2, w - w // 2) for w in whole)
+    else:
+        pads = tuple((p, p) for p in spread(0 if padding == "valid" else padding))
+    return Geometry(spread(stride), pads, taps, groups)
 
 
 def _never(_: object) -> bool:

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import zipfile
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
@@ -34,9 +35,10 @@ class ExtractionConfig:
     Args:
         space: name of a search space.
         task: one of its tasks.
-        batch: number of inputs.
+        batch: number of inputs in a batch.
+        batches: number of batches; with `batch` the data budget of every proxy.
         data: `gaussian` for standard normal inputs, or an `.npz` file with `x_train` (images, `(n, height, width, 3)`,
-            unsigned bytes) and `y_train` (class indices), of which the first `batch` are taken.
+            unsigned bytes) and `y_train` (class indices), of which the first are taken.
         seed: of initialisation, inputs, labels.
         proxies: names of the proxies and statistics; all if empty.
     """
@@ -47,10 +49,12 @@ class ExtractionConfig:
     data: str = "gaussian"
     seed: int = 0
     proxies: tuple[str, ...] = ()
+    batches: int = 1
 
     def __post_init__(self) -> None:
-        if self.batch < 1:
-            raise InputError(f"a batch of {self.batch} holds no input; give at least 1")
+        for name, value in (("batch", self.batch), ("batches", self.batches)):
+            if value < 1:
+                raise InputError(f"{name} {value} is no number of inputs; give at least 1")
 
     def manifest(self) -> dict[str, Any]:
         """Return the configuration as recorded with the features: a file is known by the digest of what was taken."""
@@ -67,13 +71,13 @@ class ExtractionConfig:
     def definitions(self) -> dict[str, Mapping[str, object]]:
         """Return what fixes the numbers of each proxy, by name."""
         record = self.manifest()
-        extraction = {key: record[key] for key in ("task", "batch", "data", "seed", "initialisation")}
+        extraction = {key: record[key] for key in ("task", "batch", "batches", "data", "seed", "initialisation")}
         return {info.name: info.define() | extraction for info in resolve(self.proxies or None)}
 
 
 @lru_cache(maxsize=4)
 def load_batch(config: ExtractionConfig) -> tuple[Tensor, Tensor | None]:
-    """Return the inputs `(batch, channels, height, width)` and labels that a configuration names.
+    """Return the inputs `(batches * batch, channels, height, width)` and labels that a configuration names.
 
     Raises:
         InputError: if the file cannot be read or does not fit the task.
@@ -81,10 +85,11 @@ def load_batch(config: ExtractionConfig) -> tuple[Tensor, Tensor | None]:
     task = get_space(config.space).task(config.task)
     if config.data == "gaussian":
         generator = torch.Generator().manual_seed(config.seed)
-        return torch.randn((config.batch, *task.input_shape), generator=generator), None
+        return torch.randn((config.batches * config.batch, *task.input_shape), generator=generator), None
+    wanted = config.batches * config.batch
     try:
         with open(config.data, "rb") as stream, np.load(stream, allow_pickle=False) as file:
-            images, labels = file["x_train"][: config.batch], file["y_train"][: config.batch]
+            images, labels = file["x_train"][:wanted], file["y_train"][:wanted]
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as reason:
         raise InputError(
             f"cannot read images from {config.data}: {reason}; give an .npz with x_train and y_train"
@@ -95,16 +100,17 @@ def load_batch(config: ExtractionConfig) -> tuple[Tensor, Tensor | None]:
 
 
 def _check_batch(config: ExtractionConfig, task: Task, images: NDArray[Any], labels: NDArray[Any]) -> None:
-    expected = (config.batch, *task.input_shape[1:], task.input_shape[0])
+    wanted = config.batches * config.batch
+    expected = (wanted, *task.input_shape[1:], task.input_shape[0])
     if images.shape != expected or images.dtype != np.uint8:
         raise InputError(
             f"the images of {config.data} are {images.dtype} of shape {images.shape}, but {config.task} takes "
             f"unsigned bytes of shape {expected}"
         )
-    if labels.shape != (config.batch,) or labels.dtype.kind not in "iu":
+    if labels.shape != (wanted,) or labels.dtype.kind not in "iu":
         raise InputError(
             f"the labels of {config.data} are {labels.dtype} of shape {labels.shape}, but one class index is needed "
-            f"for each of {config.batch} images"
+            f"for each of {wanted} images"
         )
     if labels.min() < 0 or labels.max() >= task.classes:
         raise InputError(
@@ -162,10 +168,18 @@ def _extract_chunk(path: str | Path, config: ExtractionConfig, archs: list[str])
         space = get_space(config.space)
         inputs, labels = load_batch(config)
         rows = [
-            extract(space.network(arch, config.task, config.seed), inputs, labels, config.proxies or None, config.seed)
+            extract(
+                space.network(arch, config.task, config.seed),
+                inputs,
+                labels,
+                config.proxies or None,
+                config.seed,
+                config.batches,
+            )
             for arch in archs
         ]
     finally:
         torch.set_num_threads(threads)
-    FeatureStore.open(path).append(FeatureTable.of(rows, archs, config.definitions()))
+    seconds = sum((Counter(row.seconds) for row in rows), Counter[str]())
+    FeatureStore.open(path).append(FeatureTable.of(rows, archs, config.definitions()), seconds)
     return len(archs)

@@ -4,44 +4,48 @@ A unit is one output of a rectifier (ReLU, GELU, SiLU ...), active where what en
 norm uses the statistics of the batch, weights are those of the network.
 """
 
-import numpy as np
+import math
+
 import torch
 from torch import Tensor
 
+from parzc.features._bits import agreement, distinct_inputs, distinct_units
 from parzc.features._passes import Passes, Undefined
 from parzc.features._registry import ProxyInfo, register
 
+CENTRE, WIDTH = 1000.0, 1e6
+"""The mu and sigma of regularised SWAP, for thousands of parameters: networks of about a million are preferred."""
 
-def agreement(active: list[Tensor]) -> Tensor:
-    """Return for each pair of inputs the number of units in the same state, `(batch, batch)` in float64."""
-    total = torch.zeros((), dtype=torch.float64)
-    for states in active:
-        x = states.float()
-        counts = x.sum(1)
-        # Both active: x x'. Both inactive: (1 - x)(1 - x)' = units - counts - counts' + x x'. Exact: counts < 2 ** 24.
-        both = (x @ x.T).double()
-        total = total.to(both) + 2 * both + states.shape[1] - counts[:, None].double() - counts[None, :].double()
-    return total
+
+def log_determinant(packed: list[Tensor], batch: int) -> float:
+    """Return the logarithm of the determinant of the agreement between inputs.
+
+    Raises:
+        Undefined: if it is zero.
+    """
+    if distinct_inputs(packed, batch) < batch:
+        raise Undefined("two inputs have the same activation pattern, so that the determinant is zero")
+    values = torch.linalg.eigvalsh(agreement(packed, batch))
+    if values[0] <= values[-1] * batch * torch.finfo(values.dtype).eps:
+        raise Undefined("the units are too few to tell the inputs apart, so that the determinant is zero")
+    return float(values.log().sum())
 
 
 def _nwot(passes: Passes) -> float:
-    sign, log_determinant = torch.linalg.slogdet(agreement(passes.patterns))
-    if sign <= 0 or not log_determinant.isfinite():
-        raise Undefined("two inputs have the same activation pattern, so that the determinant is zero")
-    return float(log_determinant)
-
-
-def packed(active: list[Tensor]) -> Tensor:
-    """Return the state of every unit over the whole batch as one integer per unit, `(units,)`; up to 62 inputs."""
-    batch = active[0].shape[0]
-    bits = 2 ** torch.arange(batch, device=active[0].device)
-    return torch.cat([(states.T.long() * bits).sum(1) for states in active])
+    return log_determinant(passes.patterns, len(passes.inputs))
 
 
 def _swap(passes: Passes) -> float:
-    if len(passes.patterns[0]) > 62:
-        raise Undefined("swap packs the states of at most 62 inputs into one integer; give a smaller batch")
-    return float(len(np.unique(packed(passes.patterns).cpu().numpy())))
+    return float(distinct_units(passes.patterns))
+
+
+def _swap_regularised(passes: Passes) -> float:
+    thousands = sum(p.numel() for p in passes.network.parameters()) / 1000
+    return _swap(passes) * math.exp(-((thousands - CENTRE) ** 2) / WIDTH)
+
+
+def _linear_regions(passes: Passes) -> float:
+    return float(distinct_inputs(passes.patterns, len(passes.inputs)))
 
 
 register(
@@ -53,6 +57,7 @@ register(
         passes=("patterns",),
         inputs="data",
         batch_norm="batch",
+        needs="rectifiers",
         network_value=_nwot,
     )
 )
@@ -65,6 +70,33 @@ register(
         passes=("patterns",),
         inputs="data",
         batch_norm="batch",
+        needs="rectifiers",
         network_value=_swap,
+    )
+)
+register(
+    ProxyInfo(
+        name="swap_regularised",
+        meaning="swap, favouring networks of about a million parameters",
+        source="Peng et al. 2024 (arXiv:2403.04161): swap * exp(-(P - mu)^2 / sigma), P in 1e3, mu 1e3, sigma 1e6",
+        bigger_is_better=True,
+        passes=("patterns",),
+        inputs="data",
+        batch_norm="batch",
+        needs="rectifiers",
+        network_value=_swap_regularised,
+    )
+)
+register(
+    ProxyInfo(
+        name="linear_regions",
+        meaning="number of different activation patterns among the inputs; at most the batch",
+        source="Chen et al. 2021 (TE-NAS, arXiv:2102.11535), eq. 6, over the inputs of the batch",
+        bigger_is_better=True,
+        passes=("patterns",),
+        inputs="data",
+        batch_norm="batch",
+        needs="rectifiers",
+        network_value=_linear_regions,
     )
 )

@@ -29,14 +29,24 @@ def _fisher(node: Node) -> Tensor:
 def _fisher_of_call(call: Call, batch: int) -> Tensor:
     if call.output_grad is None:
         return call.output.new_zeros(())
-    # Windows or tokens folded into the first axis are positions of the sample they come from.
-    samples = batch if len(call.output) % batch == 0 else len(call.output)
+    product = call.original_output() * call.output_grad
+    parts = call.by_sample(product, batch)
+    parts = product[:, None] if parts is None else parts
     # The loss is a mean over the batch, so the gradient of one sample's own loss is `batch` times what was recorded.
-    product = call.original_output() * call.output_grad * samples
-    product = product.reshape(samples, -1, *product.shape[1:])
-    channel = product.ndim - 1 if call.kind == "linear" else 2
-    per_sample = product.sum([axis for axis in range(1, product.ndim) if axis != channel])
+    parts = parts * len(parts)
+    channel = parts.ndim - 1 if call.geometry is None else 2
+    per_sample = parts.sum([axis for axis in range(1, parts.ndim) if axis != channel])
     return 0.5 * per_sample.square().mean(0).sum()
+
+
+def _snip_mean(passes: Passes) -> float:
+    means = [(node.gradient * node.weight).abs().mean().double() for node in passes.gradients]
+    return float(torch.stack(means).mean())
+
+
+def _grasp(passes: Passes) -> NodeValues:
+    products = passes.double_backward
+    return np.array([-float((node.weight * products[node.name]).double().sum()) for node in passes.forward])
 
 
 def _l2_norm(passes: Passes) -> NodeValues:
@@ -81,6 +91,32 @@ register(
         labels=True,
         batch_norm="batch",
         node_values=_per_node(lambda node: (node.gradient * node.weight).sum()),
+    )
+)
+register(
+    ProxyInfo(
+        name="snip_mean",
+        meaning="snip as ParZC's published code reduces it: the mean over nodes of the mean over weights",
+        source="published ParZC code feeds torch.mean of each layer instead of the sum",
+        bigger_is_better=True,
+        passes=("gradients",),
+        inputs="data",
+        labels=True,
+        batch_norm="batch",
+        network_value=_snip_mean,
+    )
+)
+register(
+    ProxyInfo(
+        name="grasp",
+        meaning="how much the removal of a weight lowers the norm of the gradient",
+        source="Wang et al. 2020 (arXiv:2002.07376), eq. 8, as MeCo app. B writes it: -(H dL/dw) * w, temperature 1",
+        bigger_is_better=True,
+        passes=("forward", "double_backward"),
+        inputs="data",
+        labels=True,
+        batch_norm="batch",
+        node_values=_grasp,
     )
 )
 register(

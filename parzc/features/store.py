@@ -2,12 +2,14 @@
 
 `manifest.json` says what was asked for (space, task, batch, seed, proxies and their definitions). Each
 `shard-<digest>.safetensors` holds the features of some architectures and is named after the SHA-256 digest of its
-bytes, so a damaged shard is recognised when it is read. Files appear under their name only once they are complete.
+bytes, so a damaged shard is recognised when it is read; `seconds-<digest>.json` says how long its passes and proxies
+took. Files appear under their name only once they are complete.
 """
 
 import hashlib
 import json
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from importlib import resources
@@ -120,14 +122,39 @@ class FeatureStore:
         definitions: Mapping[str, Mapping[str, object]] = self.manifest["definitions"]
         return definitions
 
-    def append(self, table: FeatureTable) -> Path:
-        """Add the rows of `table` as one shard and return its path; rows already there do no harm."""
+    def append(self, table: FeatureTable, seconds: Mapping[str, float] | None = None) -> Path:
+        """Add the rows of `table` as one shard and return its path; rows already there do no harm.
+
+        Args:
+            table: what to add.
+            seconds: pass or proxy name to the seconds that all rows took together.
+        """
         content = _encode(table)
-        path = self.path / f"shard-{hashlib.sha256(content).hexdigest()[:16]}.safetensors"
+        digest = hashlib.sha256(content).hexdigest()[:16]
+        path = self.path / f"shard-{digest}.safetensors"
         if not path.exists():
             write_atomically(path, content)
+        if seconds:
+            record = {"archs": len(table), "seconds": dict(seconds)}
+            write_atomically(self.path / f"seconds-{digest}.json", json.dumps(record, indent=1).encode())
         self.__dict__.pop("_index", None)
         return path
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """Return the mean seconds for one architecture of each pass and proxy, as far as they were recorded."""
+        archs, total = self._seconds()
+        return {name: value / archs for name, value in total.items()}
+
+    def _seconds(self) -> tuple[int, Counter[str]]:
+        archs, total = 0, Counter[str]()
+        for path in sorted(self.path.glob("seconds-*.json")):
+            try:
+                record = json.loads(path.read_text(encoding="utf-8"))
+                archs, total = archs + int(record["archs"]), total + Counter(record["seconds"])
+            except (OSError, ValueError, KeyError, TypeError) as reason:
+                raise InputError(f"{path} cannot be read ({reason}); delete it, the features do not need it") from None
+        return archs, total
 
     @cached_property
     def _index(self) -> tuple[FeatureTable | None, dict[str, int]]:
@@ -153,8 +180,10 @@ class FeatureStore:
         """Write the same features in the order of the architectures to a new folder, `rows` to a shard."""
         target = FeatureStore.create(path, self.manifest["config"], self.definitions)
         table = self.read()
+        archs, seconds = self._seconds()
         for start in range(0, len(table), rows):
-            target.append(table[start : start + rows])
+            part = table[start : start + rows]
+            target.append(part, {k: v * len(part) / archs for k, v in seconds.items()} if archs else None)
         return target
 
     def read(self, archs: Sequence[str] | None = None) -> FeatureTable:
@@ -208,6 +237,10 @@ def _encode(table: FeatureTable) -> bytes:
     }
     arrays |= {f"fields.{name}": _small(table.fields[:, i]) for i, name in enumerate(NODE_FIELDS)}
     arrays |= {f"statistics.{name}": values for name, values in table.statistics.items()}
+    if len(table.blocks):
+        used, block = np.unique(table.blocks, return_inverse=True)
+        arrays |= {"block_offsets": _small(table.block_offsets), "blocks": _text(list(used)), "block": _small(block)}
+    arrays |= {f"block_statistics.{name}": values for name, values in table.block_statistics.items()}
     arrays |= {f"scores.{name}": values for name, values in table.scores.items()}
     # One metadata key only: the order of several is not fixed, and the bytes give the shard its name.
     metadata = {"reasons": json.dumps(table.reasons, sort_keys=True)}
@@ -220,6 +253,9 @@ def _decode(path: Path, definitions: Mapping[str, Mapping[str, object]]) -> Feat
         raise InputError(f"{path} is damaged: its content does not match its name; delete it and extract again")
     arrays = load(content)
     header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+    blocks = np.zeros(0, dtype=np.str_)
+    if "blocks" in arrays:
+        blocks = np.array(_lines(arrays["blocks"]), dtype=np.str_)[arrays["block"]]
     statistics = {k: arrays[f"statistics.{k}"] for k in definitions if f"statistics.{k}" in arrays}
     return FeatureTable(
         archs=_lines(arrays["archs"]),
@@ -230,6 +266,9 @@ def _decode(path: Path, definitions: Mapping[str, Mapping[str, object]]) -> Feat
         fields=np.stack([arrays[f"fields.{name}"].astype(np.int64) for name in NODE_FIELDS], axis=1),
         statistics=statistics,
         scores={k: arrays[f"scores.{k}"] for k in definitions if f"scores.{k}" in arrays},
+        block_offsets=arrays.get("block_offsets", np.zeros(0)).astype(np.int64),
+        blocks=blocks,
+        block_statistics={k: arrays[f"block_statistics.{k}"] for k in definitions if f"block_statistics.{k}" in arrays},
         reasons=json.loads(header["__metadata__"]["reasons"]),
         definitions=definitions,
     )

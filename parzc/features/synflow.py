@@ -18,6 +18,11 @@ def _log_flow(nodes: list[Node]) -> NodeValues:
         return np.log(np.array(flows, dtype=np.float64))
 
 
+def _logsynflow(passes: Passes) -> NodeValues:
+    flows = [(node.weight.abs() * node.gradient.abs().log1p()).sum().item() for node in passes.synaptic_flow]
+    return np.array(flows, dtype=np.float64)
+
+
 def _synflow(passes: Passes) -> NodeValues:
     return _log_flow(passes.synaptic_flow)
 
@@ -34,6 +39,7 @@ register(
         bigger_is_better=True,
         passes=("synaptic_flow",),
         inputs="ones",
+        initialisation="absolute",
         batch_norm="removed",
         scale="log",
         node_values=_synflow,
@@ -47,8 +53,22 @@ register(
         bigger_is_better=True,
         passes=("synaptic_flow_bn",),
         inputs="ones",
+        initialisation="absolute",
         batch_norm="batch",
         scale="log",
         node_values=_synflow_bn,
+    )
+)
+register(
+    ProxyInfo(
+        name="logsynflow",
+        meaning="synaptic flow with the logarithm of the gradient, without batch norm",
+        source="Cavagnero et al. 2023 (FreeREA, arXiv:2207.05135), eq. 3: |w| * log(1 + |dR/dw|), without batch norm",
+        bigger_is_better=True,
+        passes=("synaptic_flow",),
+        inputs="ones",
+        initialisation="absolute",
+        batch_norm="removed",
+        node_values=_logsynflow,
     )
 )

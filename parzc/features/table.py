@@ -24,6 +24,10 @@ class FeatureTable:
         fields: `(m, 4)` integers as in `NodeFeatures.fields`.
         statistics: name to `(m,)` values.
         scores: proxy name to `(n,)` values.
+        block_offsets: `(n + 1,)`: the primary blocks of row `i` are `block_offsets[i]:block_offsets[i + 1]`; none if
+            empty.
+        blocks: `(b,)` names of the primary blocks.
+        block_statistics: name to `(b,)` values, NaN where `reasons` says why.
         reasons: for each arch with a missing value, statistic or proxy name to why.
         definitions: statistic or proxy name to what fixes its numbers; empty where they were not recorded.
     """
@@ -36,8 +40,15 @@ class FeatureTable:
     fields: NDArray[np.int64]
     statistics: Mapping[str, NDArray[np.float32]]
     scores: Mapping[str, NDArray[np.float64]]
+    block_offsets: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    blocks: NDArray[np.str_] = field(default_factory=lambda: np.zeros(0, dtype=np.str_))
+    block_statistics: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
     reasons: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     definitions: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not len(self.block_offsets):
+            object.__setattr__(self, "block_offsets", np.zeros(len(self.archs) + 1, dtype=np.int64))
 
     def __len__(self) -> int:
         return len(self.archs)
@@ -61,9 +72,8 @@ class FeatureTable:
         """Return the rows that an integer array, boolean mask, slice or list selects, in its order."""
         index = key[0] if isinstance(key, tuple) else key
         rows = np.atleast_1d(np.arange(len(self))[index])
-        starts, counts = self.offsets[rows], np.diff(self.offsets)[rows]
-        offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-        nodes = np.repeat(starts - offsets[:-1], counts) + np.arange(offsets[-1])
+        offsets, nodes = _selected(self.offsets, rows)
+        block_offsets, blocks = _selected(self.block_offsets, rows)
         archs = tuple(self.archs[i] for i in rows)
         return FeatureTable(
             archs=archs,
@@ -74,6 +84,9 @@ class FeatureTable:
             fields=self.fields[nodes],
             statistics={name: values[nodes] for name, values in self.statistics.items()},
             scores={name: values[rows] for name, values in self.scores.items()},
+            block_offsets=block_offsets,
+            blocks=self.blocks[blocks],
+            block_statistics={name: values[blocks] for name, values in self.block_statistics.items()},
             reasons={arch: self.reasons[arch] for arch in archs if arch in self.reasons},
             definitions=self.definitions,
         )
@@ -114,6 +127,7 @@ class FeatureTable:
         nodes = [name for features in rows for name in features.nodes]
         names = tuple(dict.fromkeys(nodes))
         index = {name: i for i, name in enumerate(names)}
+        of_blocks = dict.fromkeys(name for features in rows for name in features.block_statistics)
         return cls(
             archs=archs,
             offsets=np.cumsum([0, *(len(features) for features in rows)], dtype=np.int64),
@@ -126,6 +140,14 @@ class FeatureTable:
                 for name in rows[0].statistics
             },
             scores={name: np.array([features.scores[name] for features in rows]) for name in rows[0].scores},
+            block_offsets=np.cumsum([0, *(len(features.blocks) for features in rows)], dtype=np.int64),
+            blocks=np.array([name for features in rows for name in features.blocks], dtype=np.str_),
+            block_statistics={
+                name: np.concatenate(
+                    [f.block_statistics.get(name, np.full(len(f.blocks), np.nan)) for f in rows]
+                ).astype(np.float32)
+                for name in of_blocks
+            },
             reasons={arch: dict(f.reasons) for arch, f in zip(archs, rows, strict=True) if f.reasons},
             definitions=definitions or {},
         )
@@ -139,6 +161,7 @@ class FeatureTable:
         index = {name: i for i, name in enumerate(names)}
         first = tables[0]
         counts = np.concatenate([np.diff(table.offsets) for table in tables])
+        block_counts = np.concatenate([np.diff(table.block_offsets) for table in tables])
         return cls(
             archs=tuple(arch for table in tables for arch in table.archs),
             offsets=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
@@ -148,6 +171,21 @@ class FeatureTable:
             fields=np.concatenate([table.fields for table in tables]),
             statistics={k: np.concatenate([table.statistics[k] for table in tables]) for k in first.statistics},
             scores={k: np.concatenate([table.scores[k] for table in tables]) for k in first.scores},
+            block_offsets=np.concatenate([[0], np.cumsum(block_counts)]).astype(np.int64),
+            blocks=np.concatenate([table.blocks for table in tables]),
+            block_statistics={
+                k: np.concatenate(
+                    [t.block_statistics.get(k, np.full(len(t.blocks), np.nan, np.float32)) for t in tables]
+                )
+                for k in dict.fromkeys(k for table in tables for k in table.block_statistics)
+            },
             reasons={arch: why for table in tables for arch, why in table.reasons.items()},
             definitions=first.definitions,
         )
+
+
+def _selected(offsets: NDArray[np.int64], rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the offsets of some rows of a ragged column, and the indices of their entries."""
+    starts, counts = offsets[rows], np.diff(offsets)[rows]
+    new = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+    return new, np.repeat(starts - new[:-1], counts) + np.arange(new[-1])

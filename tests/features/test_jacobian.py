@@ -11,10 +11,10 @@ from parzc.features import score
 from parzc.features._passes import Passes
 
 
-def make(norm):
+def make(norm, classes=3):
     torch.manual_seed(0)
     layers = [nn.Conv2d(2, 6, 3, padding=1), nn.BatchNorm2d(6) if norm else nn.Identity(), nn.ReLU()]
-    return nn.Sequential(*layers, nn.Conv2d(6, 4, 3), nn.ReLU(inplace=True), nn.Flatten(), nn.Linear(36, 3))
+    return nn.Sequential(*layers, nn.Conv2d(6, 4, 3), nn.ReLU(inplace=True), nn.Flatten(), nn.Linear(36, classes))
 
 
 INPUTS = torch.randn(5, 2, 5, 5, generator=torch.Generator().manual_seed(1))
@@ -47,6 +47,42 @@ def test_jacob_cov_is_its_formula(norm):
     assert score(make(norm), INPUTS, ["jacob_cov"])["jacob_cov"] == pytest.approx(expected, rel=1e-4)
 
 
+def slow_epe_nas(rows, labels, classes):
+    """Classes one after the other, pairs one after the other."""
+    values = []
+    for label in sorted(set(labels.tolist())):
+        own = [row for row, its in zip(rows, labels.tolist(), strict=True) if its == label]
+        logs = [math.log(abs(np.corrcoef(a, b)[0, 1]) + 1e-5) for a in own for b in own]
+        values.append(math.fsum(logs) / (1 if classes <= 100 else len(logs)))
+    if classes <= 100:
+        return math.fsum(abs(v) for v in values)
+    return math.fsum(abs(v - w) for i, v in enumerate(values) for w in values[i + 1 :]) / len(values)
+
+
+@pytest.mark.parametrize("norm", [False, True])
+@pytest.mark.parametrize("classes", [3, 100, 101, 120])
+def test_epe_nas_is_its_formula(norm, classes):
+    inputs = torch.randn(8, 2, 5, 5, generator=torch.Generator().manual_seed(2))
+    labels = torch.tensor([0, 2, 0, 1, 2, 0, 2, 2]) if classes == 3 else torch.tensor([0, 99, 0, 41, 99, 0, 99, 99])
+    expected = slow_epe_nas(slow_jacobian(make(norm, classes), inputs), labels, classes)
+    assert expected > 0.1
+    assert score(make(norm, classes), inputs, ["epe_nas"], labels)["epe_nas"] == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize(("classes", "expected"), [(3, math.log(1 + 1e-5)), (101, 0)])
+def test_epe_nas_of_a_single_input_compares_it_with_itself(classes, expected):
+    found = score(make(False, classes), INPUTS[:1], ["epe_nas"], torch.tensor([2]))
+    assert found["epe_nas"] == pytest.approx(expected, rel=1e-6)
+
+
+def test_epe_nas_of_labels_that_are_not_given_is_that_of_the_drawn_ones():
+    drawn = torch.randint(3, (5,), generator=torch.Generator().manual_seed(7))
+    expected = score(make(True), INPUTS, ["epe_nas"], drawn)["epe_nas"]
+    assert score(make(True), INPUTS, ["epe_nas"], seed=7)["epe_nas"] == expected
+    others = {score(make(True), INPUTS, ["epe_nas"], labels)["epe_nas"] for labels in torch.eye(5).long()}
+    assert len(others) > 1
+
+
 def test_gradients_and_jacobian_do_not_disturb_each_other():
     alone = {name: score(make(True), INPUTS, [name])[name] for name in ("snip", "jacob_cov", "nwot")}
     together = score(make(True), INPUTS, list(alone))
@@ -70,8 +106,9 @@ def test_an_output_that_ignores_the_input_has_a_reason():
         def forward(self, x):
             return self.layer(torch.zeros_like(x).flatten(1))
 
-    scores = score(Deaf(), INPUTS, ["jacob_cov"])
-    assert math.isnan(scores["jacob_cov"]) and "does not change" in scores.reasons["jacob_cov"]
+    scores = score(Deaf(), INPUTS, ["jacob_cov", "epe_nas"])
+    for name in ("jacob_cov", "epe_nas"):
+        assert math.isnan(scores[name]) and "does not change" in scores.reasons[name]
 
 
 def test_a_network_that_overwrites_its_input_is_measured_and_the_input_kept():

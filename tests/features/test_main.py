@@ -90,8 +90,8 @@ def refused(capsys, *arguments):
     ("arguments", "sentence"),
     [
         (["--task", "mnist"], "nb201 has no task 'mnist'; choose one of cifar10, cifar100, imagenet16"),
-        (["--batch", 0], "a batch of 0 holds no input; give at least 1"),
-        (["--batch", -3], "a batch of -3 holds no input; give at least 1"),
+        (["--batch", 0], "batch 0 is no number of inputs; give at least 1"),
+        (["--batch", -3], "batch -3 is no number of inputs; give at least 1"),
         (["--proxies", "guess"], "there is no proxy 'guess'; choose from "),
         (["--data", "none.npz"], "cannot read images from none.npz: "),
     ],

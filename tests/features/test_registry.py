@@ -75,6 +75,7 @@ def test_a_definition_holds_what_fixes_the_numbers():
     assert record(definition=3, labels=True).define() == {
         "inputs": "data",
         "labels": True,
+        "weights": "own",
         "batch_norm": "-",
         "scale": "linear",
         "elements": "weights",

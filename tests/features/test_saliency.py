@@ -6,6 +6,8 @@ import math
 import numpy as np
 import pytest
 import torch
+from sampled_networks import Attention
+from slow_gradients import LABELS, seeded
 from torch import nn
 from torch.nn import functional as F
 
@@ -137,6 +139,17 @@ def test_every_statistic_equals_its_slow_computation(name):
         assert features.statistics[statistic].dtype == np.float64
 
 
+@pytest.mark.parametrize("name", NETWORKS)
+def test_snip_mean_is_the_mean_over_nodes_of_the_mean_over_weights(name):
+    network, x, labels = case(name)
+    means = []
+    for layer in recorded(network, x, labels)[0].values():
+        pairs = zip(layer.weight.detach().flatten().tolist(), layer.weight.grad.flatten().tolist(), strict=True)
+        means.append(math.fsum(abs(w * g) for w, g in pairs) / layer.weight.numel())
+    scores = score(network, x, ["snip_mean"], labels)
+    assert scores["snip_mean"] == pytest.approx(math.fsum(means) / len(means), rel=1e-4)
+
+
 @pytest.mark.parametrize("name", ["without batch norm", "mlp", "tokens"])
 def test_fisher_uses_the_gradient_of_each_samples_own_loss(name):
     """Without batch norm the samples do not meet, so each can be run alone."""
@@ -189,6 +202,18 @@ def test_fisher_of_folded_tokens_is_that_of_unfolded_ones():
     for statistic in NAMES:
         np.testing.assert_allclose(features.statistics[statistic], expected.statistics[statistic], rtol=1e-5)
     assert features.fields.tolist() == expected.fields.tolist()
+
+
+@pytest.mark.parametrize("batch_first", [True, False])
+def test_fisher_of_attention_keeps_the_inputs_apart(batch_first):
+    """What attention returns is the output of its last linear map."""
+    network, x = seeded(lambda: Attention(batch_first), 4, 3)
+    features, outputs = extract(network, x, LABELS, ["fisher"]), []
+    network.attention.register_forward_hook(lambda _module, _inputs, output: outputs.append(output[0]))
+    (gradient,) = torch.autograd.grad(F.cross_entropy(network(x), LABELS), outputs)
+    by_input = [t.detach() if batch_first else t.detach().transpose(0, 1) for t in (outputs[0], gradient)]
+    found = dict(zip(features.nodes, features.statistics["fisher"], strict=True))["attention.out_proj"]
+    assert found == pytest.approx(slow_fisher(*by_input, nn.Linear), rel=1e-6)
 
 
 @pytest.mark.parametrize("activation", [nn.ReLU, nn.LeakyReLU, nn.Hardswish])

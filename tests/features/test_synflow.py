@@ -65,8 +65,8 @@ NETWORKS = {
 }
 
 
-def slow(network, shape, keep_norms):
-    """Node name to the log of the summed |w * dR/dw|, and R, on a copy in float64 with absolute weights."""
+def plain_pass(network, shape, keep_norms):
+    """The layers of a copy in float64 with absolute weights after `.backward()` of R, by name, and R."""
     network = copy.deepcopy(network).double().train()
     for t in (*network.parameters(), *network.buffers()):
         t.data = t.data.abs()
@@ -77,12 +77,14 @@ def slow(network, shape, keep_norms):
                 setattr(network.get_submodule(parent), child, nn.Identity())
     total = network(torch.ones(1, *shape, dtype=torch.float64)).sum()
     total.backward()
-    flows = {
-        name: math.log((module.weight * module.weight.grad).abs().sum().item())
-        for name, module in network.named_modules()
-        if isinstance(module, nn.Linear | nn.Conv2d | nn.ConvTranspose2d)
-    }
-    return flows, total.item()
+    layers = nn.Linear | nn.Conv2d | nn.ConvTranspose2d
+    return {name: module for name, module in network.named_modules() if isinstance(module, layers)}, total.item()
+
+
+def slow(network, shape, keep_norms):
+    """Node name to the log of the summed |w * dR/dw|, and R."""
+    layers, total = plain_pass(network, shape, keep_norms)
+    return {name: math.log((m.weight * m.weight.grad).abs().sum().item()) for name, m in layers.items()}, total
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -95,6 +97,39 @@ def test_it_equals_a_plain_computation_on_a_modified_copy(name, proxy):
     assert dict(zip(features.nodes, features.statistics[proxy], strict=True)) == pytest.approx(expected, rel=1e-9)
     total = math.log(math.fsum(math.exp(v) for v in expected.values()))
     assert features.scores[proxy] == pytest.approx(total, rel=1e-9)
+
+
+@pytest.mark.parametrize("name", [*NETWORKS, "chain"])
+def test_logsynflow_is_its_formula(name):
+    build, shape = NETWORKS.get(name, (bias_free_chain, (3, 8, 8)))
+    layers, _ = plain_pass(seeded(build), shape, keep_norms=False)
+    expected = {}
+    for node, layer in layers.items():
+        weights, gradients = (t.detach().flatten().tolist() for t in (layer.weight, layer.weight.grad))
+        expected[node] = math.fsum(w * math.log(1 + abs(g)) for w, g in zip(weights, gradients, strict=True))
+    features = extract(seeded(build), torch.zeros(3, *shape), proxies=["logsynflow"])
+    assert dict(zip(features.nodes, features.statistics["logsynflow"], strict=True)) == pytest.approx(
+        expected, rel=1e-9
+    )
+    assert features.scores["logsynflow"] == pytest.approx(math.fsum(expected.values()), rel=1e-9)
+
+
+def test_logsynflow_by_hand():
+    """Batch norm goes; with weights |-2|, |3| and |1|, |-5| the output is 2 * 1 + 3 * 5, for an input of one."""
+    network = nn.Sequential(nn.Linear(1, 2, bias=False), nn.BatchNorm1d(2), nn.ReLU(), nn.Linear(2, 1, bias=False))
+    network[0].weight.data = torch.tensor([[-2.0], [3.0]])
+    network[3].weight.data = torch.tensor([[1.0, -5.0]])
+    features = extract(network, torch.zeros(3, 1), torch.zeros(3, dtype=torch.long), ["logsynflow"])
+    expected = [2 * math.log(1 + 1) + 3 * math.log(1 + 5), 1 * math.log(1 + 2) + 5 * math.log(1 + 3)]
+    np.testing.assert_allclose(features.statistics["logsynflow"], expected, rtol=1e-12)
+
+
+def test_logsynflow_without_flow_is_zero():
+    network = seeded(bias_free_chain)
+    nn.init.zeros_(network[9].weight)
+    features = extract(network, torch.zeros(2, 3, 8, 8), proxies=["logsynflow"])
+    assert features.statistics["logsynflow"].tolist() == [0] * 4
+    assert features.scores["logsynflow"] == 0 and features.reasons == {}
 
 
 def test_the_two_variants_differ_only_where_there_is_batch_norm():

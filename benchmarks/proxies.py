@@ -1,0 +1,154 @@
+"""Every proxy against the accuracies of 1,000 architectures of NAS-Bench-201, each at its paper's data budget.
+
+    python benchmarks/proxies.py --table nb201.csv.gz --data cifar10.npz --work DIR
+
+`--data` is an .npz with `x_train` and `y_train`, real CIFAR-10 images; without it the inputs are Gaussian. The features
+stay in `--work`, so that a run that was stopped goes on where it was.
+"""
+
+import argparse
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from nb201 import RESULTS, machine
+from numpy.typing import NDArray
+from scipy.stats import kendalltau, spearmanr
+
+from parzc.datasets import get_space, load_table
+from parzc.features import AZ_NAS, ExtractionConfig, aggregate_ranks, build_store, list_proxies
+from parzc.features.store import write_atomically
+
+ARCHS = Path(__file__).parent / "nb201-1000.txt"
+TARGETS = ("cifar10_test", "cifar100_test", "imagenet16_test")
+BUDGETS: Mapping[tuple[int, int], tuple[str, ...]] = {
+    (1, 1): ("params", "flops", "n_layers", "meco", "meco_opt", "meco_modules"),
+    (1, 16): ("swap", "swap_regularised", "linear_regions", "ntk", "knas"),
+    (1, 64): (
+        *("expressivity", "progressivity", "trainability", "zen", "zen_published", "jacob_cov", "epe_nas", "nasi"),
+        *("grad_norm", "snip", "plain", "snip_mean", "fisher", "l2_norm", "synflow", "synflow_bn", "logsynflow"),
+        *("ncd_nwot", "ncd_swap", "gradsign", "gradsign_mean"),
+    ),
+    (1, 128): ("nwot",),
+    (2, 64): ("zico", "zico_signed"),
+    (8, 64): ("xi_gsnr", "gsnr", "gsnr_mean", "gsnr_variance", "xi_gsnr_variance", "xi_gsnr_accumulated"),
+    (1, 32): ("grasp",),
+}
+"""Batches and inputs in each: what the papers, or the code published with them, take."""
+
+ASSEMBLED: Mapping[str, tuple[str, ...]] = {
+    "az_nas": AZ_NAS,
+    "az_nas with synflow": (*AZ_NAS, "synflow"),
+    "az_nas with zico": (*AZ_NAS, "zico"),
+}
+
+KENDALL_AZ = "AZ-NAS, table 1"
+PUBLISHED: Mapping[str, tuple[str, str, tuple[float, float, float]]] = {
+    "params": ("kendall", KENDALL_AZ, (0.578, 0.552, 0.520)),
+    "flops": ("kendall", KENDALL_AZ, (0.578, 0.551, 0.517)),
+    "grad_norm": ("kendall", KENDALL_AZ, (0.357, 0.350, 0.304)),
+    "grasp": ("kendall", KENDALL_AZ, (0.318, 0.315, 0.282)),
+    "snip": ("kendall", KENDALL_AZ, (0.454, 0.451, 0.400)),
+    "synflow": ("kendall", KENDALL_AZ, (0.571, 0.565, 0.555)),
+    "nwot": ("kendall", KENDALL_AZ, (0.557, 0.579, 0.573)),
+    "zen": ("kendall", KENDALL_AZ, (0.296, 0.283, 0.303)),
+    "gradsign": ("kendall", KENDALL_AZ, (0.618, 0.594, 0.575)),
+    "zico": ("kendall", KENDALL_AZ, (0.589, 0.590, 0.584)),
+    "az_nas": ("kendall", KENDALL_AZ, (0.741, 0.723, 0.710)),
+    "expressivity": ("kendall", "AZ-NAS, table 4", (0.569, 0.563, 0.506)),
+    "progressivity": ("kendall", "AZ-NAS, table 4", (0.521, 0.508, 0.489)),
+    "trainability": ("kendall", "AZ-NAS, table 4", (0.349, 0.353, 0.407)),
+    "az_nas, linear": ("kendall", "AZ-NAS, table 4", (0.697, 0.681, 0.663)),
+    "az_nas with synflow": ("kendall", "AZ-NAS, table 5", (0.776, 0.758, 0.747)),
+    "az_nas with zico": ("kendall", "AZ-NAS, table 5", (0.773, 0.757, 0.747)),
+    "xi_gsnr": ("kendall", "xi-GSNR, table 1", (0.661, 0.658, 0.608)),
+    "fisher": ("spearman", "MeCo, table 1", (0.40, 0.46, 0.42)),
+    "jacob_cov": ("spearman", "MeCo, table 1", (0.73, 0.70, 0.70)),
+    "ntk": ("spearman", "MeCo, table 1, of 1 / kappa", (0.76, 0.75, 0.72)),
+    "knas": ("spearman", "MeCo, table 1", (0.20, 0.35, 0.42)),
+    "nasi": ("spearman", "MeCo, table 1", (0.44, 0.43, 0.63)),
+    "meco": ("spearman", "MeCo, table 1", (0.894, 0.883, 0.845)),
+    "meco_opt": ("spearman", "MeCo, table 1", (0.901, 0.890, 0.850)),
+}
+"""Statistic, source, and values on the three targets, over the whole space."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--table", required=True, help="table with the official accuracies")
+    parser.add_argument("--data", default="gaussian", help=".npz with x_train and y_train (default: %(default)s)")
+    parser.add_argument("--work", required=True, help="folder for the features")
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
+    args = parser.parse_args()
+    archs = ARCHS.read_text(encoding="utf-8").split()
+    scores, budgets, reasons = features(archs, args.data, Path(args.work), args.workers)
+    labels = {t: dict(zip(*_columns(args.table, t), strict=True)) for t in TARGETS}
+    accuracy = {t: np.array([found[arch] for arch in archs]) for t, found in labels.items()}
+    record = {
+        "space": "nb201",
+        "archs": ARCHS.name,
+        "data": "CIFAR-10 images" if args.data != "gaussian" else "gaussian",
+        "machine": machine(),
+        "results": {
+            name: {
+                "budget": budgets.get(name, "as its parts"),
+                "missing": int(np.isnan(values).sum()),
+                "reasons": reasons.get(name, []),
+                **{t: correlations(values, accuracy[t]) for t in TARGETS},
+            }
+            for name, values in (scores | assembled(scores)).items()
+        },
+    }
+    path = RESULTS / ("nb201-proxies.json" if args.data != "gaussian" else "nb201-proxies-gaussian.json")
+    write_atomically(path, (json.dumps(record, indent=1) + "\n").encode())
+    for name, result in record["results"].items():
+        print(f"{name:24} {result['cifar10_test']['kendall']:.3f}")
+
+
+def _columns(table: str, target: str) -> tuple[tuple[str, ...], NDArray[np.float64]]:
+    loaded = load_table(table, space=get_space("nb201"), target=target)
+    return tuple(loaded.archs), loaded.labels
+
+
+def features(
+    archs: list[str], data: str, work: Path, workers: int
+) -> tuple[dict[str, NDArray[np.float64]], dict[str, str], dict[str, list[str]]]:
+    """Return for each proxy its values, its budget, and why some values are missing."""
+    space = get_space("nb201")
+    rows = [space.canonical(arch) for arch in archs]
+    scores: dict[str, NDArray[np.float64]] = {}
+    budgets: dict[str, str] = {}
+    reasons: dict[str, list[str]] = {}
+    for (batches, batch), proxies in BUDGETS.items():
+        config = ExtractionConfig("nb201", "cifar10", batch, data, 0, proxies, batches)
+        store = build_store(work / f"{batches}x{batch}", config, archs, workers, progress=True)
+        table = store.read(rows)
+        for name in proxies:
+            scores[name], budgets[name] = table.scores[name], f"{batches} x {batch}"
+            reasons[name] = sorted({why[name] for why in table.reasons.values() if name in why})
+    return {name: scores[name] for name in list_proxies()}, budgets, reasons
+
+
+def assembled(scores: Mapping[str, NDArray[np.float64]]) -> dict[str, NDArray[np.float64]]:
+    found = {name: aggregate_ranks({c: scores[c] for c in columns}) for name, columns in ASSEMBLED.items()}
+    return found | {"az_nas, linear": aggregate_ranks({c: scores[c] for c in AZ_NAS}, "linear")}
+
+
+def correlations(values: NDArray[np.float64], accuracy: NDArray[np.float64]) -> dict[str, Any]:
+    """Kendall and Spearman, architectures without a value ranked lowest, with a bootstrap deviation of Kendall."""
+    ranked = np.where(np.isnan(values), np.nanmin(values) - 1, values)
+    rng = np.random.default_rng(0)
+    draws = (rng.integers(len(ranked), size=len(ranked)) for _ in range(200))
+    spread = np.std([kendalltau(ranked[i], accuracy[i]).statistic for i in draws])
+    return {
+        "kendall": round(float(kendalltau(ranked, accuracy).statistic), 4),
+        "kendall_std": round(float(spread), 4),
+        "spearman": round(float(spearmanr(ranked, accuracy).statistic), 4),
+    }
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,176 @@
+"""The primary blocks of a network: their outputs for Gaussian inputs, and the Jacobian from each block to the next.
+
+Section 3 of AZ-NAS: a primary block is a set of layers with different operations and several paths, such as a cell, a
+residual block or a transformer block. Here these are the composite modules inside `Sequential` and `ModuleList`
+containers; where a network has none, its convolutions, or else its linear layers. What enters the first block counts
+as a block output as well (the stem), unless it is the network's input.
+"""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from parzc.features._state import random_signs
+
+CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """What is known of the `n` block outputs of a network, in the order in which they were computed.
+
+    Args:
+        names: qualified module names; `input of NAME` for what enters the first block.
+        entropy: `(n,)` entropies of the normalised spectrum of the features' covariance, NaN where features are
+            constant or not finite.
+        spectral_norm: `(n - 1,)` largest singular values of the Jacobian from each block output to the next, NaN where
+            the one does not depend on the other.
+    """
+
+    names: tuple[str, ...]
+    entropy: NDArray[np.float64]
+    spectral_norm: NDArray[np.float64]
+
+
+def primary_blocks(network: nn.Module) -> dict[str, nn.Module]:
+    """Return the primary blocks of a network by name, in the order in which they are registered."""
+    blocks = dict(_composites("", network))
+    while len(blocks) == 1:
+        # The network itself, behind a normalisation or the like: its blocks are within.
+        inner = dict(_composites(*next(iter(blocks.items()))))
+        if not inner:
+            break
+        blocks = inner
+    leaves = {n: m for n, m in network.named_modules() if n and not list(m.children())}
+    convolutions = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+    for kinds in (convolutions, (nn.Linear,)):
+        blocks = blocks or {n: m for n, m in leaves.items() if isinstance(m, kinds)}
+    return blocks
+
+
+def _composites(path: str, module: nn.Module, contained: bool = False) -> Iterator[tuple[str, nn.Module]]:
+    if contained and list(module.children()) and not _is_container(module):
+        yield path, module
+        return
+    for name, child in module.named_children():
+        yield from _composites(f"{path}.{name}".lstrip("."), child, _is_container(module))
+
+
+def _is_container(module: nn.Module) -> bool:
+    """Whether a module only holds others: a subclass with a forward of its own does more."""
+    return any(isinstance(module, kind) and type(module).forward is kind.forward for kind in CONTAINERS)
+
+
+def watch_blocks(network: nn.Module, inputs: Tensor) -> list[tuple[str, Tensor]]:
+    """Run the network and return the name and the output of each primary block, linked by autograd.
+
+    The outputs are laid out as `(batch, channels, ...)`.
+    """
+    outputs: list[tuple[str, Tensor]] = []
+
+    def before(name: str, block: nn.Module) -> Any:
+        def hook(_: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
+            if outputs or not args or not isinstance(args[0], Tensor) or args[0].grad_fn is None:
+                return None
+            outputs.append((f"input of {name}", _channels_second(args[0], block)))
+            return args[0].clone(), *args[1:]
+
+        return hook
+
+    def after(name: str, block: nn.Module) -> Any:
+        def hook(_: nn.Module, __: Any, output: Any) -> Any:
+            if not isinstance(output, Tensor):
+                return output
+            outputs.append((name, _channels_second(output, block)))
+            # A copy goes on, because what follows may overwrite it.
+            return output.clone()
+
+        return hook
+
+    with ExitStack() as stack:
+        for name, block in primary_blocks(network).items():
+            stack.enter_context(_removed(block.register_forward_pre_hook(before(name, block))))
+            stack.enter_context(_removed(block.register_forward_hook(after(name, block))))
+        # Gradients with respect to the inputs link the blocks even where all weights are frozen.
+        network(inputs.detach().requires_grad_())
+    return outputs
+
+
+@contextmanager
+def _removed(handle: Any) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def measure_blocks(network: nn.Module, inputs: Tensor, seed: int) -> Blocks:
+    """Run the network on `inputs` and measure the outputs of its primary blocks and the Jacobians between them."""
+    outputs = watch_blocks(network, inputs)
+    norms = []
+    for i in range(1, len(outputs)):
+        (_, before), (_, behind) = outputs[i - 1 : i + 1]
+        cotangent = random_signs(behind, seed, f"block {i}")
+        gradient = None
+        if behind.requires_grad and before.requires_grad:
+            (gradient,) = torch.autograd.grad(behind, [before], cotangent, retain_graph=True, allow_unused=True)
+        norms.append(np.nan if gradient is None else _spectral_norm(gradient, cotangent))
+    return Blocks(
+        names=tuple(name for name, _ in outputs),
+        entropy=np.array([_entropy(t.detach()) for _, t in outputs]),
+        spectral_norm=np.array(norms),
+    )
+
+
+def _channels_second(t: Tensor, block: nn.Module) -> Tensor:
+    """Return features as `(batch, channels, ...)`: three axes are tokens with channels last, save in 1-d CNNs."""
+    waves = any(isinstance(module, nn.Conv1d) for module in block.modules())
+    return t.transpose(1, 2) if t.ndim == 3 and not waves else t
+
+
+def _entropy(features: Tensor) -> float:
+    """Entropy of the L1-normalised eigenvalues of the covariance of the features (eqs. 1 to 3)."""
+    vectors = features.transpose(0, 1).flatten(1)
+    centred = vectors - vectors.mean(1, keepdim=True)
+    covariance = (centred @ centred.T).double() / max(vectors.shape[1] - 1, 1)
+    if not covariance.isfinite().all() or not covariance.diagonal().sum() > 0:
+        return float("nan")
+    values = torch.linalg.eigvalsh(covariance).clamp_min(0)
+    return float(torch.special.entr(values / values.sum()).sum())
+
+
+def _spectral_norm(before: Tensor, behind: Tensor) -> float:
+    """Largest singular value of the mean over positions of input gradient times output gradient (eqs. 10 and 11)."""
+    axes = max(before.ndim, behind.ndim)
+    # Vectors have one position.
+    before, behind = (t.reshape(*t.shape, *[1] * (axes - t.ndim)) for t in (before, behind))
+    for axis in range(2, axes):
+        # Neighbouring positions of the finer one become channels of the position that covers them.
+        before, behind = _gathered(before, behind, axis), _gathered(behind, before, axis)
+    u, v = (t.transpose(0, 1).flatten(1) for t in (before, behind))
+    jacobian = (u @ v.T) / u.shape[1]
+    return float(torch.linalg.matrix_norm(jacobian.double(), 2)) if jacobian.isfinite().all() else float("nan")
+
+
+def _gathered(fine: Tensor, coarse: Tensor, axis: int) -> Tensor:
+    """Give `fine` as many positions along `axis` as `coarse` where it has more."""
+    n = coarse.shape[axis]
+    if fine.shape[axis] <= n:
+        return fine
+    ratio = round(fine.shape[axis] / n)
+    missing = ratio * n - fine.shape[axis]
+    if missing > 0:
+        # An odd size, halved and rounded up: the last position covers fewer.
+        rest = fine.new_zeros(*fine.shape[:axis], missing, *fine.shape[axis + 1 :])
+        fine = torch.cat([fine, rest], axis)
+    else:
+        # Convolutions without padding lose positions on either side.
+        fine = fine.narrow(axis, -missing // 2, ratio * n)
+    split = (*fine.shape[:axis], n, ratio, *fine.shape[axis + 1 :])
+    return fine.reshape(split).movedim(axis + 1, 1).flatten(1, 2)

@@ -1,0 +1,122 @@
+"""Feature maps of one input: how correlated their channels are."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.module import register_module_forward_hook
+
+from parzc.features._state import generator
+from parzc.features._trace import Call, Recorder
+
+SAMPLED = 8
+"""Channels that MeCo_opt draws (sec. 5.2)."""
+
+
+class FeatureMaps:
+    """The smallest eigenvalues of the correlations between the channels of feature maps.
+
+    Attributes:
+        all_channels: node name to the smallest eigenvalue of the correlation of all channels, summed over its calls.
+        sampled: the same for at most 8 channels drawn with the seed, times channels over channels drawn.
+        modules: sum of the first over the outputs of all modules, containers and the network itself included.
+    """
+
+    def __init__(self, network: nn.Module, one: Tensor, seed: int) -> None:
+        recorder, outputs = Recorder(network), list[Tensor]()
+        with torch.no_grad(), _module_outputs(outputs), recorder:
+            network(one)
+        whole, part = [], []
+        for name, call in recorder.calls:
+            maps = _channels_first(call)
+            chosen = torch.randperm(len(maps), generator=generator(seed, name))[:SAMPLED]
+            whole.append(maps)
+            part.append(maps[chosen.to(maps.device)])
+        different = list({id(output): output for output in outputs}.values())
+        of_module = dict(
+            zip(
+                map(id, different),
+                smallest_correlations([output[0].reshape(output.shape[1], -1) for output in different]),
+                strict=True,
+            )
+        )
+        names = [name for name, _ in recorder.calls]
+        weights = [len(maps) / len(chosen) for maps, chosen in zip(whole, part, strict=True)]
+        self.all_channels = _sums(names, smallest_correlations(whole))
+        self.sampled = _sums(names, [w * v for w, v in zip(weights, smallest_correlations(part), strict=True)])
+        self.modules = sum(of_module[id(output)] for output in outputs)
+
+
+def _sums(names: list[str], values: list[float]) -> dict[str, float]:
+    totals = dict.fromkeys(names, 0.0)
+    for name, value in zip(names, values, strict=True):
+        totals[name] += value
+    return totals
+
+
+@contextmanager
+def _module_outputs(outputs: list[Tensor]) -> Iterator[None]:
+    """Collect what every module puts out; a copy, as others may overwrite it, but the same one for the same tensor."""
+    copies: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
+
+    def keep(_: nn.Module, __: Any, output: Any) -> None:
+        if isinstance(output, Tensor) and output.ndim > 1 and output.is_floating_point():
+            key = (id(output), output._version)
+            # The original is kept as well, so that its id stays its own.
+            copies.setdefault(key, (output, output.clone()))
+            outputs.append(copies[key][1])
+
+    handle = register_module_forward_hook(keep)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def _channels_first(call: Call) -> Tensor:
+    """Return the output of a call for one input as `(channels, positions)`."""
+    output = call.original_output()
+    if call.geometry is None:
+        return output.reshape(-1, output.shape[-1]).T
+    if output.ndim == len(call.geometry.stride) + 1:
+        return output.flatten(1)
+    return output.transpose(0, 1).flatten(1)
+
+
+def smallest_correlations(maps: list[Tensor]) -> list[float]:
+    """Return the smallest eigenvalue of the Pearson correlation between the rows of each `(channels, positions)`.
+
+    It is zero where the rows are linearly dependent by number (with their means removed, `positions` rows or more
+    are), and where a row is constant, so that there is no correlation; NaN where a number is not finite.
+    """
+    values = [0.0] * len(maps)
+    by_size: dict[int, list[tuple[int, Tensor]]] = {}
+    for i, rows in enumerate(maps):
+        correlation = _correlation(rows)
+        if correlation is None:
+            values[i] = float("nan") if not rows.isfinite().all() else 0.0
+        else:
+            by_size.setdefault(len(rows), []).append((i, correlation))
+    # All of one size at once: a call for each takes longer than the eigenvalues.
+    for found in by_size.values():
+        smallest = torch.linalg.eigvalsh(torch.stack([matrix for _, matrix in found]))[:, 0].clamp_min(0)
+        for (i, _), value in zip(found, smallest.tolist(), strict=True):
+            values[i] = value
+    return values
+
+
+def _correlation(maps: Tensor) -> Tensor | None:
+    """Return the correlation of the rows, `None` where it is singular by number or not defined."""
+    if maps.shape[1] <= maps.shape[0]:
+        return None
+    rows = maps.double()
+    centred = rows - rows.mean(1, keepdim=True)
+    norms = centred.norm(dim=1, keepdim=True)
+    # A constant channel is left with the rounding error of its mean.
+    constant = norms <= 1e-12 * rows.norm(dim=1, keepdim=True)
+    if bool(constant.any()) or not norms.isfinite().all():
+        return None
+    correlation: Tensor = (centred / norms) @ (centred / norms).T
+    return correlation

@@ -1,0 +1,84 @@
+"""AZ-NAS (Lee and Ham 2024, sec. 3.1): expressivity, progressivity and trainability of the primary blocks.
+
+The fourth proxy, complexity, is `flops`. The AZ-NAS score ranks all four within a population of architectures:
+`parzc.features.aggregate_ranks` with the columns `AZ_NAS`.
+"""
+
+import numpy as np
+
+from parzc.features._passes import Passes, Undefined
+from parzc.features._registry import NodeValues, ProxyInfo, register
+
+AZ_NAS = ("expressivity", "progressivity", "trainability", "flops")
+"""The proxies whose ranks AZ-NAS aggregates."""
+
+
+def _entropies(passes: Passes) -> NodeValues:
+    entropy = passes.blocks.entropy
+    if not np.isfinite(entropy).all():
+        where = passes.blocks.names[int(np.argmin(np.isfinite(entropy)))]
+        raise Undefined(f"the output of block '{where}' is constant or not finite, so that its spectrum has no entropy")
+    return entropy
+
+
+def _progressivity(passes: Passes) -> float:
+    return float(np.diff(_entropies(passes)).min())
+
+
+def _trainabilities(passes: Passes) -> NodeValues:
+    norms = passes.blocks.spectral_norm
+    if not (norms > 0).all():
+        where = passes.blocks.names[int(np.argmin(norms > 0)) + 1]
+        raise Undefined(f"the output of block '{where}' does not depend on the block before it")
+    # The first block has none before it.
+    return np.concatenate([[0.0], 2 - norms - 1 / norms])
+
+
+def _trainability(passes: Passes) -> float:
+    return float(_trainabilities(passes)[1:].mean())
+
+
+register(
+    ProxyInfo(
+        name="expressivity",
+        meaning="entropy of the spectrum of the features, summed over primary blocks",
+        source="Lee and Ham 2024 (AZ-NAS, CVPR), eqs. 1 to 4",
+        bigger_is_better=True,
+        passes=("blocks",),
+        inputs="gaussian",
+        initialisation="kaiming",
+        batch_norm="batch",
+        needs="two primary blocks",
+        block_values=_entropies,
+        network_value=lambda passes: float(_entropies(passes).sum()),
+    )
+)
+register(
+    ProxyInfo(
+        name="progressivity",
+        meaning="smallest growth of that entropy from one primary block to the next",
+        source="Lee and Ham 2024 (AZ-NAS, CVPR), eq. 5",
+        bigger_is_better=True,
+        passes=("blocks",),
+        inputs="gaussian",
+        initialisation="kaiming",
+        batch_norm="batch",
+        needs="two primary blocks",
+        network_value=_progressivity,
+    )
+)
+register(
+    ProxyInfo(
+        name="trainability",
+        meaning="how close to one the spectral norms of the Jacobians between primary blocks are; at most 0",
+        source="Lee and Ham 2024 (AZ-NAS, CVPR), eqs. 6 to 11",
+        bigger_is_better=True,
+        passes=("blocks",),
+        inputs="gaussian",
+        initialisation="kaiming",
+        batch_norm="batch",
+        needs="two primary blocks",
+        block_values=_trainabilities,
+        network_value=_trainability,
+    )
+)
