@@ -67,18 +67,29 @@ def _is_container(module: nn.Module) -> bool:
     return any(isinstance(module, kind) and type(module).forward is kind.forward for kind in CONTAINERS)
 
 
-def watch_blocks(network: nn.Module, inputs: Tensor) -> list[tuple[str, Tensor]]:
-    """Run the network and return the name and the output of each primary block, linked by autograd.
+@dataclass(frozen=True)
+class _Output:
+    """What a primary block puts out, linked to the others by autograd."""
 
-    The outputs are laid out as `(batch, channels, ...)`.
-    """
-    outputs: list[tuple[str, Tensor]] = []
+    name: str
+    features: Tensor
+    block: nn.Module
+
+    def channels_second(self, t: Tensor) -> Tensor:
+        """Return features as `(batch, channels, ...)`: three axes are tokens with channels last, save in 1-d CNNs."""
+        waves = any(isinstance(module, nn.Conv1d) for module in self.block.modules())
+        return t.transpose(1, 2) if t.ndim == 3 and not waves else t
+
+
+def watch_blocks(network: nn.Module, inputs: Tensor) -> list[_Output]:
+    """Run the network and return what each primary block puts out."""
+    outputs: list[_Output] = []
 
     def before(name: str, block: nn.Module) -> Any:
         def hook(_: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
             if outputs or not args or not isinstance(args[0], Tensor) or args[0].grad_fn is None:
                 return None
-            outputs.append((f"input of {name}", _channels_second(args[0], block)))
+            outputs.append(_Output(f"input of {name}", args[0], block))
             return args[0].clone(), *args[1:]
 
         return hook
@@ -87,7 +98,7 @@ def watch_blocks(network: nn.Module, inputs: Tensor) -> list[tuple[str, Tensor]]
         def hook(_: nn.Module, __: Any, output: Any) -> Any:
             if not isinstance(output, Tensor):
                 return output
-            outputs.append((name, _channels_second(output, block)))
+            outputs.append(_Output(name, output, block))
             # A copy goes on, because what follows may overwrite it.
             return output.clone()
 
@@ -115,23 +126,21 @@ def measure_blocks(network: nn.Module, inputs: Tensor, seed: int) -> Blocks:
     outputs = watch_blocks(network, inputs)
     norms = []
     for i in range(1, len(outputs)):
-        (_, before), (_, behind) = outputs[i - 1 : i + 1]
-        cotangent = random_signs(behind, seed, f"block {i}")
-        gradient = None
-        if behind.requires_grad and before.requires_grad:
-            (gradient,) = torch.autograd.grad(behind, [before], cotangent, retain_graph=True, allow_unused=True)
-        norms.append(np.nan if gradient is None else _spectral_norm(gradient, cotangent))
+        before, behind = outputs[i - 1 : i + 1]
+        signs, gradient = random_signs(behind.features, seed, f"block {i}"), None
+        if behind.features.requires_grad and before.features.requires_grad:
+            (gradient,) = torch.autograd.grad(
+                behind.features, [before.features], signs, retain_graph=True, allow_unused=True
+            )
+        if gradient is None:
+            norms.append(np.nan)
+        else:
+            norms.append(_spectral_norm(before.channels_second(gradient), behind.channels_second(signs)))
     return Blocks(
-        names=tuple(name for name, _ in outputs),
-        entropy=np.array([_entropy(t.detach()) for _, t in outputs]),
+        names=tuple(output.name for output in outputs),
+        entropy=np.array([_entropy(output.channels_second(output.features.detach())) for output in outputs]),
         spectral_norm=np.array(norms),
     )
-
-
-def _channels_second(t: Tensor, block: nn.Module) -> Tensor:
-    """Return features as `(batch, channels, ...)`: three axes are tokens with channels last, save in 1-d CNNs."""
-    waves = any(isinstance(module, nn.Conv1d) for module in block.modules())
-    return t.transpose(1, 2) if t.ndim == 3 and not waves else t
 
 
 def _entropy(features: Tensor) -> float:

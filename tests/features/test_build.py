@@ -181,6 +181,7 @@ def test_the_manifest_fixes_the_numbers(reference):
         "seed": 0,
         "proxies": list_proxies(),
         "initialisation": "each module's own default, seeded by its name",
+        "batches": 1,
     }
     assert list(reference.definitions) == list_proxies()
 

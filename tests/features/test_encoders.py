@@ -257,7 +257,8 @@ def test_where_no_definitions_were_recorded_those_of_the_registry_hold(table):
     bare = FeatureTable(**{**table.__dict__, "definitions": {}})
     encoder = PaddedEncoder(("snip",)).fit(bare)
     assert encoder.definitions["snip"] == {
-        "inputs": "data", "labels": True, "batch_norm": "batch", "scale": "linear", "elements": "weights",
+        "inputs": "data", "labels": True,
+        "weights": "own", "batch_norm": "batch", "scale": "linear", "elements": "weights",
         "definition": 1,
     }  # fmt: skip
     np.testing.assert_array_equal(encoder.transform(bare)[0], PaddedEncoder(("snip",)).fit(table).transform(table)[0])
