@@ -26,7 +26,7 @@ ARCHS = Path(__file__).parent / "nb201-1000.txt"
 TARGETS = ("cifar10_test", "cifar100_test", "imagenet16_test")
 BUDGETS: Mapping[tuple[int, int], tuple[str, ...]] = {
     (1, 1): ("params", "flops", "n_layers", "meco", "meco_opt", "meco_modules"),
-    (1, 16): ("swap", "swap_regularised", "linear_regions", "ntk", "knas"),
+    (1, 16): ("swap", "swap_regularised", "linear_regions", "ntk", "knas", "grasp"),
     (1, 64): (
         *("expressivity", "progressivity", "trainability", "zen", "zen_published", "jacob_cov", "epe_nas", "nasi"),
         *("grad_norm", "snip", "plain", "snip_mean", "fisher", "l2_norm", "synflow", "synflow_bn", "logsynflow"),
@@ -35,7 +35,6 @@ BUDGETS: Mapping[tuple[int, int], tuple[str, ...]] = {
     (1, 128): ("nwot",),
     (2, 64): ("zico", "zico_signed"),
     (8, 64): ("xi_gsnr", "gsnr", "gsnr_mean", "gsnr_variance", "xi_gsnr_variance", "xi_gsnr_accumulated"),
-    (1, 32): ("grasp",),
 }
 """Batches and inputs in each: what the papers, or the code published with them, take."""
 
@@ -44,36 +43,6 @@ ASSEMBLED: Mapping[str, tuple[str, ...]] = {
     "az_nas with synflow": (*AZ_NAS, "synflow"),
     "az_nas with zico": (*AZ_NAS, "zico"),
 }
-
-KENDALL_AZ = "AZ-NAS, table 1"
-PUBLISHED: Mapping[str, tuple[str, str, tuple[float, float, float]]] = {
-    "params": ("kendall", KENDALL_AZ, (0.578, 0.552, 0.520)),
-    "flops": ("kendall", KENDALL_AZ, (0.578, 0.551, 0.517)),
-    "grad_norm": ("kendall", KENDALL_AZ, (0.357, 0.350, 0.304)),
-    "grasp": ("kendall", KENDALL_AZ, (0.318, 0.315, 0.282)),
-    "snip": ("kendall", KENDALL_AZ, (0.454, 0.451, 0.400)),
-    "synflow": ("kendall", KENDALL_AZ, (0.571, 0.565, 0.555)),
-    "nwot": ("kendall", KENDALL_AZ, (0.557, 0.579, 0.573)),
-    "zen": ("kendall", KENDALL_AZ, (0.296, 0.283, 0.303)),
-    "gradsign": ("kendall", KENDALL_AZ, (0.618, 0.594, 0.575)),
-    "zico": ("kendall", KENDALL_AZ, (0.589, 0.590, 0.584)),
-    "az_nas": ("kendall", KENDALL_AZ, (0.741, 0.723, 0.710)),
-    "expressivity": ("kendall", "AZ-NAS, table 4", (0.569, 0.563, 0.506)),
-    "progressivity": ("kendall", "AZ-NAS, table 4", (0.521, 0.508, 0.489)),
-    "trainability": ("kendall", "AZ-NAS, table 4", (0.349, 0.353, 0.407)),
-    "az_nas, linear": ("kendall", "AZ-NAS, table 4", (0.697, 0.681, 0.663)),
-    "az_nas with synflow": ("kendall", "AZ-NAS, table 5", (0.776, 0.758, 0.747)),
-    "az_nas with zico": ("kendall", "AZ-NAS, table 5", (0.773, 0.757, 0.747)),
-    "xi_gsnr": ("kendall", "xi-GSNR, table 1", (0.661, 0.658, 0.608)),
-    "fisher": ("spearman", "MeCo, table 1", (0.40, 0.46, 0.42)),
-    "jacob_cov": ("spearman", "MeCo, table 1", (0.73, 0.70, 0.70)),
-    "ntk": ("spearman", "MeCo, table 1, of 1 / kappa", (0.76, 0.75, 0.72)),
-    "knas": ("spearman", "MeCo, table 1", (0.20, 0.35, 0.42)),
-    "nasi": ("spearman", "MeCo, table 1", (0.44, 0.43, 0.63)),
-    "meco": ("spearman", "MeCo, table 1", (0.894, 0.883, 0.845)),
-    "meco_opt": ("spearman", "MeCo, table 1", (0.901, 0.890, 0.850)),
-}
-"""Statistic, source, and values on the three targets, over the whole space."""
 
 
 def main() -> None:

@@ -1,5 +1,8 @@
 """Activation patterns in bits: eight inputs to a byte."""
 
+from collections.abc import Iterable
+from functools import cached_property
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -29,52 +32,60 @@ def unpack(packed: Tensor, batch: int) -> Tensor:
     return torch.stack([(packed[i // 8] >> (i % 8)) & 1 for i in range(batch)]).float()
 
 
-def _counts(packed: list[Tensor]) -> NDArray[np.int64]:
-    """Return how many units show each of the 65,536 patterns over a batch of at most 16 inputs."""
-    counts = np.zeros(2**16, dtype=np.int64)
-    for states in packed:
-        rows = states.cpu().numpy()
-        keys = rows[0] if len(rows) == 1 else rows[0] | rows[1].astype(np.uint16) << 8
-        counts += np.bincount(keys, minlength=2**16)
-    return counts
+class Patterns(list[Tensor]):
+    """Packed patterns, one entry for each application of a rectifier, with what proxies count in them.
 
+    Args:
+        packed: as from `pack`.
+        batch: number of inputs.
+    """
 
-def agreement(packed: list[Tensor], batch: int) -> Tensor:
-    """Return for each pair of inputs the number of units in the same state, `(batch, batch)` in float64."""
-    if batch <= 16:
-        # There are few patterns, so that units of one pattern are counted together.
-        counts = _counts(packed)
-        patterns = np.flatnonzero(counts)
-        signs = 2.0 * (patterns >> np.arange(batch)[:, None] & 1) - 1
-        weights = counts[patterns].astype(np.float64)
-        return torch.from_numpy(((signs * weights) @ signs.T + weights.sum()) / 2)
-    total = torch.zeros((), dtype=torch.float64)
-    for states in packed:
-        x = unpack(states, batch)
-        counts_of = x.sum(1).double()
-        # Both active: x x'. Both inactive: (1 - x)(1 - x)' = units - counts - counts' + x x'. Exact: counts < 2 ** 24.
-        both = (x @ x.T).double()
-        total = total.to(both) + 2 * both + states.shape[1] - counts_of[:, None] - counts_of[None, :]
-    return total
+    def __init__(self, packed: Iterable[Tensor], batch: int) -> None:
+        super().__init__(packed)
+        self.batch = batch
 
+    @cached_property
+    def counts(self) -> NDArray[np.int64]:
+        """Return how many units show each of the 65,536 patterns over a batch of at most 16 inputs."""
+        columns = torch.cat(list(self), 1).cpu().numpy()
+        keys = columns[0] if len(columns) == 1 else columns[0] | columns[1].astype(np.uint16) << 8
+        return np.bincount(keys, minlength=2**16)
 
-def distinct_units(packed: list[Tensor]) -> int:
-    """Return how many different patterns over the batch the units show."""
-    if len(packed[0]) <= 2:
-        return int((_counts(packed) > 0).sum())
-    columns = torch.cat(packed, 1).cpu().numpy()
-    if len(columns) > 8:
-        rows = np.ascontiguousarray(columns.T)
-        return len(np.unique(rows.view(f"V{len(columns)}")))
-    keys = np.zeros(columns.shape[1], dtype=np.uint64)
-    for byte in columns:
-        keys = keys << np.uint64(8) | byte
-    return len(np.unique(keys))
+    @cached_property
+    def agreement(self) -> Tensor:
+        """Return for each pair of inputs the number of units in the same state, `(batch, batch)` in float64."""
+        if self.batch <= 16:
+            # There are few patterns, so that units of one pattern are counted together.
+            shown = np.flatnonzero(self.counts)
+            signs = 2.0 * (shown >> np.arange(self.batch)[:, None] & 1) - 1
+            weights = self.counts[shown].astype(np.float64)
+            return torch.from_numpy(((signs * weights) @ signs.T + weights.sum()) / 2)
+        total = torch.zeros((), dtype=torch.float64)
+        for states in self:
+            x = unpack(states, self.batch)
+            active = x.sum(1).double()
+            # Both active: x x'. Both inactive: (1 - x)(1 - x)' = units - active - active' + x x'. Exact below 2 ** 24.
+            both = (x @ x.T).double()
+            total = total.to(both) + 2 * both + states.shape[1] - active[:, None] - active[None, :]
+        return total
 
+    @property
+    def distinct_units(self) -> int:
+        """Return how many different patterns over the batch the units show."""
+        if self.batch <= 16:
+            return int((self.counts > 0).sum())
+        columns = torch.cat(list(self), 1).cpu().numpy()
+        if len(columns) > 8:
+            rows = np.ascontiguousarray(columns.T)
+            return len(np.unique(rows.view(f"V{len(columns)}")))
+        keys = np.zeros(columns.shape[1], dtype=np.uint64)
+        for byte in columns:
+            keys = keys << np.uint64(8) | byte
+        return len(np.unique(keys))
 
-def distinct_inputs(packed: list[Tensor], batch: int) -> int:
-    """Return how many different patterns over the units the inputs show."""
-    units = sum(states.shape[1] for states in packed)
-    same = agreement(packed, batch) == units
-    # An input shows a new pattern where no earlier input agrees with it at every unit.
-    return batch - int(same.tril(-1).any(1).sum())
+    @property
+    def distinct_inputs(self) -> int:
+        """Return how many different patterns over the units the inputs show."""
+        same = self.agreement == sum(states.shape[1] for states in self)
+        # An input shows a new pattern where no earlier input agrees with it at every unit.
+        return self.batch - int(same.tril(-1).any(1).sum())

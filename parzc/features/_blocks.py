@@ -47,15 +47,15 @@ def primary_blocks(network: nn.Module) -> dict[str, nn.Module]:
         if not inner:
             break
         blocks = inner
-    leaves = {n: m for n, m in network.named_modules() if n and not list(m.children())}
-    convolutions = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
-    for kinds in (convolutions, (nn.Linear,)):
-        blocks = blocks or {n: m for n, m in leaves.items() if isinstance(m, kinds)}
-    return blocks
+    if blocks:
+        return blocks
+    leaves = {n: m for n, m in network.named_modules() if n and not m._modules}
+    convolutions = [n for n, m in leaves.items() if isinstance(m, nn.Conv1d | nn.Conv2d | nn.Conv3d)]
+    return {n: leaves[n] for n in convolutions or [n for n, m in leaves.items() if isinstance(m, nn.Linear)]}
 
 
 def _composites(path: str, module: nn.Module, contained: bool = False) -> Iterator[tuple[str, nn.Module]]:
-    if contained and list(module.children()) and not _is_container(module):
+    if contained and module._modules and not _is_container(module):
         yield path, module
         return
     for name, child in module.named_children():
@@ -77,17 +77,19 @@ class _Output:
 
     def channels_second(self, t: Tensor) -> Tensor:
         """Return features as `(batch, channels, ...)`: three axes are tokens with channels last, save in 1-d CNNs."""
-        waves = any(isinstance(module, nn.Conv1d) for module in self.block.modules())
-        return t.transpose(1, 2) if t.ndim == 3 and not waves else t
+        if t.ndim != 3 or any(isinstance(module, nn.Conv1d) for module in self.block.modules()):
+            return t
+        return t.transpose(1, 2)
 
 
 def watch_blocks(network: nn.Module, inputs: Tensor) -> list[_Output]:
     """Run the network and return what each primary block puts out."""
     outputs: list[_Output] = []
+    leaf = inputs.detach().requires_grad_(inputs.is_floating_point())
 
     def before(name: str, block: nn.Module) -> Any:
         def hook(_: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
-            if outputs or not args or not isinstance(args[0], Tensor) or args[0].grad_fn is None:
+            if outputs or not args or not isinstance(args[0], Tensor) or not _has_weights(args[0], leaf):
                 return None
             outputs.append(_Output(f"input of {name}", args[0], block))
             return args[0].clone(), *args[1:]
@@ -105,12 +107,40 @@ def watch_blocks(network: nn.Module, inputs: Tensor) -> list[_Output]:
         return hook
 
     with ExitStack() as stack:
+        stack.enter_context(_thawed(network))
         for name, block in primary_blocks(network).items():
             stack.enter_context(_removed(block.register_forward_pre_hook(before(name, block))))
             stack.enter_context(_removed(block.register_forward_hook(after(name, block))))
-        # Gradients with respect to the inputs link the blocks even where all weights are frozen.
-        network(inputs.detach().requires_grad_())
+        # A copy, because networks may overwrite their input.
+        network(leaf.clone())
     return outputs
+
+
+def _has_weights(t: Tensor, leaf: Tensor) -> bool:
+    """Whether anything but `leaf` that requires a gradient has gone into a tensor."""
+    seen, stack = set(), [t.grad_fn]
+    while stack:
+        function = stack.pop()
+        if function is None or function in seen:
+            continue
+        seen.add(function)
+        if getattr(function, "variable", leaf) is not leaf:
+            return True
+        stack += [following for following, _ in function.next_functions]
+    return False
+
+
+@contextmanager
+def _thawed(network: nn.Module) -> Iterator[None]:
+    """Have all weights link the blocks, frozen ones too."""
+    frozen = [p for p in network.parameters() if p.is_floating_point() and not p.requires_grad]
+    try:
+        for p in frozen:
+            p.requires_grad_(True)
+        yield
+    finally:
+        for p in frozen:
+            p.requires_grad_(False)
 
 
 @contextmanager
@@ -143,11 +173,16 @@ def measure_blocks(network: nn.Module, inputs: Tensor, seed: int) -> Blocks:
     )
 
 
+def _vectors(features: Tensor) -> Tensor:
+    """Return the features at each position of each input, `(positions, channels)`; no copy with channels last."""
+    return features.movedim(1, -1).reshape(-1, features.shape[1])
+
+
 def _entropy(features: Tensor) -> float:
     """Entropy of the L1-normalised eigenvalues of the covariance of the features (eqs. 1 to 3)."""
-    vectors = features.transpose(0, 1).flatten(1)
-    centred = vectors - vectors.mean(1, keepdim=True)
-    covariance = (centred @ centred.T).double() / max(vectors.shape[1] - 1, 1)
+    vectors = _vectors(features)
+    centred = vectors - vectors.mean(0)
+    covariance = (centred.T @ centred).double() / max(len(vectors) - 1, 1)
     if not covariance.isfinite().all() or not covariance.diagonal().sum() > 0:
         return float("nan")
     values = torch.linalg.eigvalsh(covariance).clamp_min(0)
@@ -162,9 +197,13 @@ def _spectral_norm(before: Tensor, behind: Tensor) -> float:
     for axis in range(2, axes):
         # Neighbouring positions of the finer one become channels of the position that covers them.
         before, behind = _gathered(before, behind, axis), _gathered(behind, before, axis)
-    u, v = (t.transpose(0, 1).flatten(1) for t in (before, behind))
-    jacobian = (u @ v.T) / u.shape[1]
-    return float(torch.linalg.matrix_norm(jacobian.double(), 2)) if jacobian.isfinite().all() else float("nan")
+    u, v = _vectors(before), _vectors(behind)
+    jacobian = (u.T @ v).double() / len(u)
+    if not jacobian.isfinite().all():
+        return float("nan")
+    # The root of the largest eigenvalue of the smaller product: faster than singular values.
+    product = jacobian @ jacobian.T if len(jacobian) <= jacobian.shape[1] else jacobian.T @ jacobian
+    return float(torch.linalg.eigvalsh(product)[-1].clamp_min(0).sqrt())
 
 
 def _gathered(fine: Tensor, coarse: Tensor, axis: int) -> Tensor:

@@ -13,6 +13,8 @@ from parzc.features._trace import Call, Recorder
 
 SAMPLED = 8
 """Channels that MeCo_opt draws (sec. 5.2)."""
+CACHED = 2**16
+"""Numbers that are worked on at once."""
 
 
 class FeatureMaps:
@@ -92,31 +94,32 @@ def smallest_correlations(maps: list[Tensor]) -> list[float]:
     are), and where a row is constant, so that there is no correlation; NaN where a number is not finite.
     """
     values = [0.0] * len(maps)
-    by_size: dict[int, list[tuple[int, Tensor]]] = {}
+    by_shape: dict[torch.Size, list[int]] = {}
     for i, rows in enumerate(maps):
-        correlation = _correlation(rows)
-        if correlation is None:
-            values[i] = float("nan") if not rows.isfinite().all() else 0.0
-        else:
-            by_size.setdefault(len(rows), []).append((i, correlation))
-    # All of one size at once: a call for each takes longer than the eigenvalues.
-    for found in by_size.values():
-        smallest = torch.linalg.eigvalsh(torch.stack([matrix for _, matrix in found]))[:, 0].clamp_min(0)
-        for (i, _), value in zip(found, smallest.tolist(), strict=True):
-            values[i] = value
+        by_shape.setdefault(rows.shape, []).append(i)
+    # Several of one shape at once, as many as a cache holds: a call for each takes longer than the eigenvalues.
+    for shape, indices in by_shape.items():
+        step = max(CACHED // max(shape.numel(), 1), 1)
+        for start in range(0, len(indices), step):
+            part = indices[start : start + step]
+            for i, value in zip(part, _smallest(torch.stack([maps[i] for i in part])), strict=True):
+                values[i] = value
     return values
 
 
-def _correlation(maps: Tensor) -> Tensor | None:
-    """Return the correlation of the rows, `None` where it is singular by number or not defined."""
-    if maps.shape[1] <= maps.shape[0]:
-        return None
+def _smallest(maps: Tensor) -> list[float]:
+    """Return the same for maps of one shape, `(n, channels, positions)`."""
     rows = maps.double()
-    centred = rows - rows.mean(1, keepdim=True)
-    norms = centred.norm(dim=1, keepdim=True)
+    mean = rows.mean(2, keepdim=True)
+    centred = rows - mean
+    norms = centred.norm(dim=2, keepdim=True)
+    finite = norms.isfinite().flatten(1).all(1)
     # A constant channel is left with the rounding error of its mean.
-    constant = norms <= 1e-12 * rows.norm(dim=1, keepdim=True)
-    if bool(constant.any()) or not norms.isfinite().all():
-        return None
-    correlation: Tensor = (centred / norms) @ (centred / norms).T
-    return correlation
+    constant = (norms <= 1e-12 * maps.shape[2] ** 0.5 * mean.abs()).flatten(1).any(1)
+    values = torch.where(finite, 0.0, torch.nan).double()
+    regular = finite & ~constant
+    if maps.shape[2] > maps.shape[1] and regular.any():
+        scaled = (centred / norms)[regular]
+        values[regular] = torch.linalg.eigvalsh(scaled @ scaled.transpose(1, 2))[:, 0].clamp_min(0)
+    found: list[float] = values.tolist()
+    return found

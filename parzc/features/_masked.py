@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from parzc.features._bits import pack_units
+from parzc.features._bits import Patterns, pack_units
 from parzc.features._state import random_bytes
 from parzc.features._trace import RECTIFIERS, Recorder
 
@@ -25,9 +25,7 @@ RATE = 0.5
 """Probability alpha that an activation is masked (App. C)."""
 
 
-def masked_patterns(
-    network: nn.Module, inputs: Tensor, seed: int, rate: float = RATE, norm: bool = True
-) -> list[Tensor]:
+def masked_patterns(network: nn.Module, inputs: Tensor, seed: int, rate: float = RATE, norm: bool = True) -> Patterns:
     """Return which units are active where activations are masked and layer norm takes the place of batch norm.
 
     Args:
@@ -38,7 +36,7 @@ def masked_patterns(
         norm: whether to replace batch norm.
 
     Returns:
-        Packed patterns as in `Recorder.active`.
+        Packed patterns, an entry for each application of a rectifier.
     """
     applied, active = itertools.count(), list[Tensor]()
 
@@ -59,7 +57,7 @@ def masked_patterns(
         replace[F.batch_norm] = _layer_norm
     with torch.no_grad(), Recorder(network, len(inputs), replace):
         network(inputs.clone())
-    return active
+    return Patterns(active, len(inputs))
 
 
 def _layer_norm(

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from parzc.errors import InputError
+from parzc.features._bits import Patterns
 from parzc.features._blocks import Blocks, measure_blocks
 from parzc.features._maps import FeatureMaps
 from parzc.features._masked import masked_patterns
@@ -27,7 +28,11 @@ class Undefined(ArithmeticError):
 
 
 class _Once(cached_property[Any]):
-    """A cached property that also remembers that, and why, it is undefined."""
+    """A cached property that also remembers that, and why, it is undefined.
+
+    Where it fails on inputs with channels last, it is tried again in the usual layout, which networks may ask for (with
+    `Tensor.view`, for example).
+    """
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
         if instance is None or self.attrname in instance.__dict__:
@@ -38,8 +43,13 @@ class _Once(cached_property[Any]):
         try:
             return super().__get__(instance, owner)
         except Undefined as reason:
-            reasons[self.attrname] = str(reason)
-            raise
+            if not isinstance(reason.__cause__, RuntimeError) or not instance.take_usual_layout():
+                reasons[self.attrname] = str(reason)
+                raise
+        except RuntimeError:
+            if not instance.take_usual_layout():
+                raise
+        return self.__get__(instance, owner)
 
 
 if TYPE_CHECKING:
@@ -81,18 +91,20 @@ class Passes:
     def forward(self) -> list[Node]:
         """One forward pass: the nodes, depth first, with what went in and came out."""
         with self._timed("forward"), with_gradients():
-            try:
-                nodes = self._run()
-            except RuntimeError:
-                if self.inputs.is_contiguous():
-                    raise
-                # The network may ask for the usual layout, for example with Tensor.view.
-                self.inputs = self.inputs.contiguous()
-                nodes = self._run()
+            nodes = self._run()
         if not nodes:
             kind = type(self.network).__name__
             raise InputError(f"{kind} applied no convolution or linear weight of its own; there is nothing to measure")
         return nodes
+
+    def take_usual_layout(self) -> bool:
+        """Lay the inputs out as usual and forget what was recorded; `False` where they are laid out like that."""
+        if self.inputs.is_contiguous():
+            return False
+        self.inputs = self.inputs.contiguous()
+        for cached in ("forward", "patterns", "gradients", "jacobian", "samples", "_logit_backward", "_reasons"):
+            self.__dict__.pop(cached, None)
+        return True
 
     def _run(self) -> list[Node]:
         with untouched(self.network, self.seed):
@@ -105,10 +117,10 @@ class Passes:
             return recorder.nodes()
 
     @once
-    def patterns(self) -> list[Tensor]:
-        """Which units are active in `forward`: packed bits (see `_bits.pack`) for each application of a rectifier."""
+    def patterns(self) -> Patterns:
+        """Which units are active in `forward`: packed bits for each application of a rectifier."""
         self._record("patterns")
-        return _some(self._active)
+        return _some(Patterns(self._active, len(self.inputs)))
 
     @once
     def gradients(self) -> list[Node]:
@@ -150,8 +162,8 @@ class Passes:
     def samples(self) -> Samples:
         """Gradients of the single inputs of the batch with respect to the weights of each node (see `_samples`)."""
         self._record("samples", "jacobian")
-        nodes = self.gradients
         _ = self._logit_backward
+        nodes = self.gradients
         with self._timed("samples"), torch.no_grad():
             samples = of_inputs(nodes, len(self.inputs))
         if samples is None:
@@ -273,7 +285,7 @@ class Passes:
             return FeatureMaps(self.network, self.inputs[:1].clone(), self.seed)
 
     @once
-    def masked(self) -> list[Tensor]:
+    def masked(self) -> Patterns:
         """Patterns as in `patterns`, of a network with masked activations and layer norm for batch norm."""
         _ = self.forward
         failed = _reason("the network does not run with masked activations and layer norm")
@@ -304,7 +316,7 @@ def _plain_attention() -> AbstractContextManager[None]:
     return context
 
 
-def _some(active: list[Tensor]) -> list[Tensor]:
+def _some(active: Patterns) -> Patterns:
     if not active:
         raise Undefined("the network applies no rectifier such as ReLU or GELU")
     return active

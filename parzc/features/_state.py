@@ -8,9 +8,28 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 Transform = Callable[[str, Tensor], Tensor]
 """What to compute with instead of the parameter or buffer of that name."""
+
+
+class Members:
+    """The modules, parameters and buffers of a network by name, each once, from one walk through it."""
+
+    def __init__(self, network: nn.Module) -> None:
+        self.modules: dict[str, nn.Module] = dict(network.named_modules())
+        self.parameters = _named(self.modules, "_parameters")
+        self.buffers = _named(self.modules, "_buffers")
+
+
+def _named(modules: dict[str, nn.Module], kind: str) -> dict[str, Tensor]:
+    found: dict[int, tuple[str, Tensor]] = {}
+    for path, module in modules.items():
+        for name, t in getattr(module, kind).items():
+            if t is not None:
+                found.setdefault(id(t), (f"{path}.{name}".removeprefix("."), t))
+    return dict(found.values())
 
 
 @contextmanager
@@ -23,11 +42,12 @@ def untouched(network: nn.Module, seed: int, transform: Transform | None = None)
         transform: applied to every floating parameter and buffer for the time being; parameters stay as they are where
             it is not given.
     """
-    modes = [(module, module.training) for module in network.modules()]
-    named = [(n, t) for n, t in network.named_parameters() if transform and t.is_floating_point()]
-    kept = [(name, t, t.data) for name, t in (*named, *network.named_buffers())]
-    buffers = [(module, dict(module._buffers)) for module in network.modules()]
-    devices = sorted({t.device.index for t in network.parameters() if t.device.type == "cuda"})
+    members = Members(network)
+    modes = [(module, module.training) for module in members.modules.values()]
+    named = [(n, t) for n, t in members.parameters.items() if transform and t.is_floating_point()]
+    kept = [(name, t, t.data) for name, t in (*named, *members.buffers.items())]
+    buffers = [(module, dict(module._buffers)) for module in members.modules.values()]
+    devices = sorted({t.device.index for t in members.parameters.values() if t.device.type == "cuda"})
     with _seeded(seed, devices):
         try:
             for name, t, data in kept:
@@ -78,8 +98,10 @@ def random_bytes(n: int, seed: int, name: str = "") -> Tensor:
 def random_signs(like: Tensor, seed: int, name: str) -> Tensor:
     """Return -1 or 1, equally likely, in the shape of `like`; the draws belong to one name."""
     drawn = random_bytes(-(-like.numel() // 8), seed, name)
-    bits = (drawn[:, None] >> torch.arange(8, dtype=torch.uint8)) & 1
-    return (bits.flatten()[: like.numel()].view(like.shape).to(like) * 2) - 1
+    # The eight signs that each byte stands for, looked up: a tenth of the time of taking bits apart.
+    byte = torch.arange(256)[:, None] >> torch.arange(8) & 1
+    signs = F.embedding(drawn.int(), (2 * byte - 1).to(like.dtype))
+    return signs.flatten()[: like.numel()].view(like.shape).to(like.device)
 
 
 def gaussian(like: Tensor, seed: int) -> Tensor:
@@ -96,13 +118,13 @@ class Drawn:
     """
 
     def __init__(self, network: nn.Module, seed: int) -> None:
-        self._seed, self._normal = seed, dict[str, Tensor]()
+        self._seed, self._normal, members = seed, dict[str, Tensor](), Members(network)
         self._scales = {
             f"{path}.weight".removeprefix(".")
-            for path, module in network.named_modules()
+            for path, module in members.modules.items()
             if "norm" in type(module).__name__.lower()
         }
-        self._parameters = {name for name, _ in network.named_parameters()}
+        self._parameters = members.parameters.keys()
 
     def normal(self, name: str, t: Tensor) -> Tensor:
         """Draw weights from the standard normal distribution (ZenNAS)."""

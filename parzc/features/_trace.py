@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 from parzc.features._bits import pack_units
+from parzc.features._state import Members
 
 KINDS: dict[Callable[..., Any], str] = {
     F.linear: "linear",
@@ -192,7 +193,7 @@ class Recorder(TorchFunctionMode):
         self._watch = watch_activations
         self.active: list[Tensor] = []
         self.calls: list[tuple[str, Call]] = []
-        self._names = {id(p): name.removesuffix(".weight") for name, p in network.named_parameters()}
+        self._names = {id(p): name.removesuffix(".weight") for name, p in Members(network).parameters.items()}
         self._replace = replace or {}
         self._sequence_first = False
 

@@ -3,7 +3,6 @@
 import hashlib
 import os
 import zipfile
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
@@ -180,6 +179,6 @@ def _extract_chunk(path: str | Path, config: ExtractionConfig, archs: list[str])
         ]
     finally:
         torch.set_num_threads(threads)
-    seconds = sum((Counter(row.seconds) for row in rows), Counter[str]())
+    seconds = {name: sum(row.seconds.get(name, 0.0) for row in rows) for row in rows for name in row.seconds}
     FeatureStore.open(path).append(FeatureTable.of(rows, archs, config.definitions()), seconds)
     return len(archs)

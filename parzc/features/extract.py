@@ -1,7 +1,6 @@
 """Network to numbers: every requested statistic and proxy from as few passes as they need."""
 
 import time
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -181,7 +180,7 @@ def _mean(parts: Sequence[_Collected]) -> _Collected:
         },
         scores={name: float(np.mean([part.scores[name] for part in parts])) for name in first.scores},
         reasons={name: why for part in reversed(parts) for name, why in part.reasons.items()},
-        seconds=dict(sum((Counter(part.seconds) for part in parts), Counter())),
+        seconds={name: sum(part.seconds.get(name, 0.0) for part in parts) for name in first.seconds},
     )
 
 

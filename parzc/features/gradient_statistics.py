@@ -61,7 +61,7 @@ for _name, _values, _meaning, _source in (
         "zico",
         _log_of("zico"),
         "log of mean over deviation of the absolute gradient, summed over the weights of a node",
-        "Li et al. 2023 (ZiCo, arXiv:2301.11300), eq. 11, as MeCo app. B writes it",
+        "Li et al. 2023 (ZiCo, arXiv:2301.11300), as MeCo app. B writes it",
     ),
     (
         "zico_signed",
@@ -90,7 +90,7 @@ register(
     ProxyInfo(
         name="gradsign",
         meaning="on how many inputs the sign of the gradient agrees, summed over weights",
-        source="Zhang and Jia 2022 (GradSign, arXiv:2110.08616), alg. 1: sum_k |sum_i sign g_ik|",
+        source="Zhang and Jia 2022 (GradSign, arXiv:2110.08616), as MeCo app. B writes it: sum_k |sum_i sign g_ik|",
         bigger_is_better=True,
         passes=("samples",),
         inputs="data",

@@ -62,7 +62,7 @@ register(
     ProxyInfo(
         name="epe_nas",
         meaning="how uncorrelated the Jacobians of inputs of one class are",
-        source="Lopes et al. 2021 (EPE-NAS, arXiv:2102.08099), eqs. 2 to 4: sum_c |sum log(|corr_c| + 1e-5)|; "
+        source="Lopes et al. 2021 (EPE-NAS, arXiv:2102.08099), published code: sum_c |sum log(|corr_c| + 1e-5)|; "
         "above 100 classes mean logs and their mean absolute difference",
         bigger_is_better=True,
         passes=("jacobian", "labels", "classes"),

@@ -37,7 +37,7 @@ register(
     ProxyInfo(
         name="ntk",
         meaning="condition number of the neural tangent kernel of the batch",
-        source="Chen et al. 2021 (TE-NAS, arXiv:2102.11535), eq. 4: largest over smallest eigenvalue",
+        source="Chen et al. 2021 (TE-NAS, arXiv:2102.11535), as in MeCo app. B: largest over smallest eigenvalue",
         bigger_is_better=False,
         passes=("samples",),
         inputs="data",

@@ -5,18 +5,17 @@ networks score lower. NCD masks activations and replaces batch norm by layer nor
 is silent, `_masked` takes the reading under which the scores of growing networks keep rising (docs/proxies.md).
 """
 
-from parzc.features._bits import distinct_units
 from parzc.features._passes import Passes
 from parzc.features._registry import ProxyInfo, register
 from parzc.features.patterns import log_determinant
 
 
 def _ncd_nwot(passes: Passes) -> float:
-    return log_determinant(passes.masked, len(passes.inputs))
+    return log_determinant(passes.masked)
 
 
 def _ncd_swap(passes: Passes) -> float:
-    return float(distinct_units(passes.masked))
+    return float(passes.masked.distinct_units)
 
 
 register(

@@ -7,9 +7,8 @@ norm uses the statistics of the batch, weights are those of the network.
 import math
 
 import torch
-from torch import Tensor
 
-from parzc.features._bits import agreement, distinct_inputs, distinct_units
+from parzc.features._bits import Patterns
 from parzc.features._passes import Passes, Undefined
 from parzc.features._registry import ProxyInfo, register
 
@@ -17,26 +16,26 @@ CENTRE, WIDTH = 1000.0, 1e6
 """The mu and sigma of regularised SWAP, for thousands of parameters: networks of about a million are preferred."""
 
 
-def log_determinant(packed: list[Tensor], batch: int) -> float:
+def log_determinant(patterns: Patterns) -> float:
     """Return the logarithm of the determinant of the agreement between inputs.
 
     Raises:
         Undefined: if it is zero.
     """
-    if distinct_inputs(packed, batch) < batch:
+    if patterns.distinct_inputs < patterns.batch:
         raise Undefined("two inputs have the same activation pattern, so that the determinant is zero")
-    values = torch.linalg.eigvalsh(agreement(packed, batch))
-    if values[0] <= values[-1] * batch * torch.finfo(values.dtype).eps:
+    values = torch.linalg.eigvalsh(patterns.agreement)
+    if values[0] <= values[-1] * patterns.batch * torch.finfo(values.dtype).eps:
         raise Undefined("the units are too few to tell the inputs apart, so that the determinant is zero")
     return float(values.log().sum())
 
 
 def _nwot(passes: Passes) -> float:
-    return log_determinant(passes.patterns, len(passes.inputs))
+    return log_determinant(passes.patterns)
 
 
 def _swap(passes: Passes) -> float:
-    return float(distinct_units(passes.patterns))
+    return float(passes.patterns.distinct_units)
 
 
 def _swap_regularised(passes: Passes) -> float:
@@ -45,7 +44,7 @@ def _swap_regularised(passes: Passes) -> float:
 
 
 def _linear_regions(passes: Passes) -> float:
-    return float(distinct_inputs(passes.patterns, len(passes.inputs)))
+    return float(passes.patterns.distinct_inputs)
 
 
 register(
@@ -91,7 +90,7 @@ register(
     ProxyInfo(
         name="linear_regions",
         meaning="number of different activation patterns among the inputs; at most the batch",
-        source="Chen et al. 2021 (TE-NAS, arXiv:2102.11535), eq. 6, over the inputs of the batch",
+        source="Chen et al. 2021 (TE-NAS, arXiv:2102.11535): linear regions that are hit, over the inputs of the batch",
         bigger_is_better=True,
         passes=("patterns",),
         inputs="data",

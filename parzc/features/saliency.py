@@ -110,7 +110,7 @@ register(
     ProxyInfo(
         name="grasp",
         meaning="how much the removal of a weight lowers the norm of the gradient",
-        source="Wang et al. 2020 (arXiv:2002.07376), eq. 8, as MeCo app. B writes it: -(H dL/dw) * w, temperature 1",
+        source="Wang et al. 2020 (arXiv:2002.07376), as MeCo app. B writes it: -(H dL/dw) * w, temperature 1",
         bigger_is_better=True,
         passes=("forward", "double_backward"),
         inputs="data",

@@ -9,7 +9,6 @@ took. Files appear under their name only once they are complete.
 import hashlib
 import json
 import os
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from importlib import resources
@@ -146,13 +145,17 @@ class FeatureStore:
         archs, total = self._seconds()
         return {name: value / archs for name, value in total.items()}
 
-    def _seconds(self) -> tuple[int, Counter[str]]:
-        archs, total = 0, Counter[str]()
+    def _seconds(self) -> tuple[int, dict[str, float]]:
+        archs, total = 0, dict[str, float]()
         for path in sorted(self.path.glob("seconds-*.json")):
             try:
                 record = json.loads(path.read_text(encoding="utf-8"))
-                archs, total = archs + int(record["archs"]), total + Counter(record["seconds"])
-            except (OSError, ValueError, KeyError, TypeError) as reason:
+                if record["archs"] < 1:
+                    raise ValueError("it counts no architecture")
+                archs += record["archs"]
+                for name, value in record["seconds"].items():
+                    total[name] = total.get(name, 0.0) + float(value)
+            except (OSError, ValueError, KeyError, TypeError, AttributeError) as reason:
                 raise InputError(f"{path} cannot be read ({reason}); delete it, the features do not need it") from None
         return archs, total
 

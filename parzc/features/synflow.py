@@ -63,7 +63,7 @@ register(
     ProxyInfo(
         name="logsynflow",
         meaning="synaptic flow with the logarithm of the gradient, without batch norm",
-        source="Cavagnero et al. 2023 (FreeREA, arXiv:2207.05135), eq. 3: |w| * log(1 + |dR/dw|), without batch norm",
+        source="Cavagnero et al. 2023 (FreeREA, arXiv:2207.05135): |w| * log(1 + |dR/dw|), without batch norm",
         bigger_is_better=True,
         passes=("synaptic_flow",),
         inputs="ones",

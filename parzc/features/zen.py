@@ -29,7 +29,7 @@ register(
     ProxyInfo(
         name="zen",
         meaning="log of how far the features before global pooling move with the input, batch norm's scaling undone",
-        source="Lin et al. 2021 (ZenNAS, arXiv:2102.01063), alg. 1: log E||f(x) - f(x + .01 e)||_F + sum log sigma_BN",
+        source="Lin et al. 2021 (ZenNAS, arXiv:2102.01063), MeCo app. B: log E||f(x) - f(x + .01 e)|| + sum log s_BN",
         bigger_is_better=True,
         passes=("perturbed",),
         inputs="gaussian",

@@ -1,5 +1,7 @@
 """Hand-made features, so that the numbers of a test are in the test."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -37,4 +39,18 @@ def rows(row):
             snip=[3.0, 4.0, 5.0],
             synflow=[2.5, 3.5, 4.5],
         ),
+    ]
+
+
+@pytest.fixture
+def block_rows(rows):
+    """The same networks with primary blocks: two with both statistics, none, three without the second statistic."""
+    cells = ("cells.0", "cells.1")
+    both = {"expressivity": np.array([1.0, 2.0]), "trainability": np.array([0.0, -0.1])}
+    one = {"expressivity": np.array([3.0, 4.0, 5.0])}
+    cut = {"trainability": "the output of block 'cells.1' does not depend on the block before it"}
+    return [
+        replace(rows[0], blocks=cells, block_statistics=both),
+        rows[1],
+        replace(rows[2], blocks=("input of cells.0", *cells), block_statistics=one, reasons=cut),
     ]

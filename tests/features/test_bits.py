@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from parzc.features._bits import agreement, distinct_inputs, distinct_units, pack, pack_units, unpack
+from parzc.features._bits import Patterns, pack, pack_units, unpack
 
 
 def drawn(n, sizes, seed, kinds):
@@ -49,7 +49,7 @@ def test_unpack_gives_the_states_back(states):
 @without_deadline
 def test_agreement_counts_the_units_in_the_same_state(states):
     rows = np.concatenate(states, 1)
-    found = agreement(packed(states), len(rows))
+    found = Patterns(packed(states), len(rows)).agreement
     assert found.dtype == torch.float64 and found.shape == (len(rows), len(rows))
     np.testing.assert_array_equal(found.numpy(), [(rows == row).sum(1) for row in rows])
 
@@ -58,8 +58,8 @@ def test_agreement_counts_the_units_in_the_same_state(states):
 @without_deadline
 def test_distinct_units_and_inputs_are_unique_columns_and_rows(states):
     rows = np.concatenate(states, 1)
-    assert distinct_units(packed(states)) == len(np.unique(rows, axis=1).T)
-    assert distinct_inputs(packed(states), len(rows)) == len(np.unique(rows, axis=0))
+    assert Patterns(packed(states), len(rows)).distinct_units == len(np.unique(rows, axis=1).T)
+    assert Patterns(packed(states), len(rows)).distinct_inputs == len(np.unique(rows, axis=0))
 
 
 @pytest.mark.parametrize("n", [1, 7, 8, 9, 16, 17, 62, 63, 64, 65, 72, 73])
@@ -68,15 +68,15 @@ def test_inputs_that_differ_in_one_unit_only_are_told_apart(n):
     states = np.eye(n, n + 1, dtype=bool)
     one, each = packed([states]), packed(np.split(states, n + 1, axis=1))
     for found in (one, each):
-        assert distinct_units(found) == n + 1
-        assert distinct_inputs(found, n) == n
-        np.testing.assert_array_equal(agreement(found, n).numpy(), n + 1 - 2 * (1 - np.eye(n)))
+        assert Patterns(found, n).distinct_units == n + 1
+        assert Patterns(found, n).distinct_inputs == n
+        np.testing.assert_array_equal(Patterns(found, n).agreement.numpy(), n + 1 - 2 * (1 - np.eye(n)))
 
 
 def test_agreement_is_exact_for_many_units():
     states = np.ones((20, 3_000_001), dtype=bool)
     states[3, 5] = False
-    found = agreement(packed([states, states]), 20)
+    found = Patterns(packed([states, states]), 20).agreement
     assert found[0, 1] == 6_000_002 and found[3, 0] == found[0, 3] == 6_000_000
 
 

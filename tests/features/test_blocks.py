@@ -266,7 +266,7 @@ def test_hooks_are_removed_also_where_the_network_fails():
     network, x = case("vectors")
     network.blocks[1].network[1].register_forward_hook(lambda *_: None)
     before = hooks(network)
-    assert [name for name, _ in watch_blocks(network, x)] == ["blocks.0", "blocks.1"]
+    assert [output.name for output in watch_blocks(network, x)] == ["blocks.0", "blocks.1"]
     assert hooks(network) == before
     with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
         measure_blocks(network, x[:, :3], 0)
@@ -280,4 +280,4 @@ def test_watching_does_not_change_what_comes_out():
     network.register_forward_hook(lambda *args: seen.append(args[2]))
     outputs = watch_blocks(network, x)
     torch.testing.assert_close(seen[0], expected, rtol=0, atol=0)
-    torch.testing.assert_close(network.head(outputs[-1][1].mean((2, 3))), expected)
+    torch.testing.assert_close(network.head(outputs[-1].features.mean((2, 3))), expected)

@@ -1,6 +1,7 @@
 """Extraction of many architectures: the same values whatever the workers, crashes and restarts."""
 
 import hashlib
+import json
 import os
 import signal
 import subprocess
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from joblib.externals.loky import get_reusable_executor
+from tables import same
 
 import parzc
 from parzc.datasets import get_space
@@ -50,23 +52,6 @@ TWIN = string(NONE, NONE, NONE, SKIP, SMALL, POOL)
 def reference(tmp_path_factory):
     """The store that one undisturbed process makes."""
     return build_store(tmp_path_factory.mktemp("reference"), CONFIG, ARCHS, workers=1)
-
-
-def same(one, other):
-    """Whether two tables hold the same numbers; the numbering of the node names may differ."""
-    assert one.archs == other.archs
-    assert [one.names[i] for i in one.node] == [other.names[i] for i in other.node]
-    np.testing.assert_array_equal(one.offsets, other.offsets)
-    np.testing.assert_array_equal(one.kinds, other.kinds)
-    np.testing.assert_array_equal(one.fields, other.fields)
-    assert list(one.statistics) == list(other.statistics) and list(one.scores) == list(other.scores)
-    for name, values in one.statistics.items():
-        np.testing.assert_array_equal(values, other.statistics[name])
-    for name, values in one.scores.items():
-        np.testing.assert_array_equal(values, other.scores[name])
-    assert one.reasons == other.reasons
-    assert one.definitions == other.definitions
-    return True
 
 
 def test_the_store_holds_what_extract_gives(reference):
@@ -186,7 +171,9 @@ def test_the_manifest_fixes_the_numbers(reference):
     assert list(reference.definitions) == list_proxies()
 
 
-@pytest.mark.parametrize("change", [{"batch": 8}, {"seed": 1}, {"task": "cifar100"}, {"proxies": ("snip",)}])
+@pytest.mark.parametrize(
+    "change", [{"batch": 8}, {"batches": 2}, {"seed": 1}, {"task": "cifar100"}, {"proxies": ("snip",)}]
+)
 def test_another_configuration_is_refused(reference, change):
     with pytest.raises(InputError, match=f"holds features of another configuration: {next(iter(change))}"):
         build_store(reference.path, replace(CONFIG, **change), [DEAD], workers=1)
@@ -204,6 +191,53 @@ def test_gaussian_inputs_are_those_of_the_seed():
     expected = torch.randn(4, 3, 16, 16, generator=torch.Generator().manual_seed(3))
     assert torch.equal(inputs, expected)
     assert labels is None
+
+
+def test_batches_are_cut_from_inputs_drawn_at_once():
+    inputs, labels = load_batch(replace(CONFIG, batch=3, batches=4, seed=3))
+    assert torch.equal(inputs, load_batch(replace(CONFIG, batch=12, seed=3))[0])
+    assert inputs.shape == (12, 3, 32, 32) and labels is None
+
+
+def test_batches_are_extracted_one_after_the_other(tmp_path):
+    config = replace(CONFIG, batch=2, batches=2, seed=3)
+    table = build_store(tmp_path, config, [ARCHS[4]], workers=1).read()
+    assert config.manifest()["batches"] == table.definitions["snip"]["batches"] == 2
+    assert list(table.definitions) == list(table.scores) == list_proxies()
+    features = parzc.extract(SPACE.network(ARCHS[4], "cifar10", 3), load_batch(config)[0], seed=3, batches=2)
+    assert dict(table.reasons.get(ARCHS[4], {})) == dict(features.reasons)
+    assert {name: values[0] for name, values in table.scores.items()} == pytest.approx(
+        dict(features.scores), rel=1e-5, nan_ok=True
+    )
+    assert table.blocks.tolist() == list(features.blocks) != []
+    for own, expected in (
+        (table.statistics, features.statistics),
+        (table.block_statistics, features.block_statistics),
+    ):
+        assert list(own) == list(expected) != []
+        for name, values in own.items():
+            np.testing.assert_allclose(values, expected[name], rtol=1e-5, atol=1e-30, err_msg=name)
+    whole = parzc.extract(SPACE.network(ARCHS[4], "cifar10", 3), load_batch(config)[0], seed=3)
+    assert {"zico", "snip", "nwot"} <= {k for k, v in features.scores.items() if v != pytest.approx(whole.scores[k])}
+
+
+@pytest.mark.parametrize("name", ["batch", "batches"])
+@pytest.mark.parametrize("n", [0, -1])
+def test_no_inputs_at_all_are_refused(name, n):
+    with pytest.raises(InputError, match=f"^{name} {n} is no number of inputs; give at least 1$"):
+        ExtractionConfig("nb201", **{name: n})
+
+
+def test_seconds_of_every_pass_and_proxy_are_recorded(reference, tmp_path):
+    expected = extract(SPACE.network(DIRECT), load_batch(CONFIG)[0]).seconds
+    assert set(list_proxies()) < set(reference.seconds) == set(expected)
+    assert all(0 < seconds < 10 for seconds in reference.seconds.values())
+    files = [json.loads(path.read_text()) for path in reference.path.glob("seconds-*")]
+    assert sorted(file["archs"] for file in files) == [4, 16]
+    total = sum(file["seconds"]["forward"] for file in files)
+    assert reference.seconds["forward"] == pytest.approx(total / 20, rel=1e-9)
+    few = build_store(tmp_path, replace(CONFIG, batches=2, proxies=("zico", "params")), [DIRECT], workers=1)
+    assert set(few.seconds) == {"forward", "gradients", "zico", "params"}
 
 
 def test_seed_and_task_reach_the_network(tmp_path):
@@ -250,6 +284,12 @@ def test_images_are_scaled_and_come_with_their_labels(images):
     assert inputs[1, 2, 5, 7].item() == pytest.approx((pixels[1, 5, 7, 2] / 255 - 0.5) / 0.25, rel=1e-5)
     np.testing.assert_allclose(inputs.numpy(), (pixels[:4].transpose(0, 3, 1, 2) / 255 - 0.5) / 0.25, atol=1e-5)
     assert taken.tolist() == labels[:4].tolist() and taken.dtype == torch.int64
+    for whole, cut in zip(
+        (inputs, taken), load_batch(replace(CONFIG, batch=2, batches=2, data=str(path))), strict=True
+    ):
+        assert torch.equal(whole, cut)
+    with pytest.raises(InputError, match=r"of shape \(5, 32, 32, 3\), but cifar10 takes unsigned bytes of shape \(6, "):
+        load_batch(replace(CONFIG, batch=2, batches=3, data=str(path)))
 
 
 def test_images_are_used_and_known_by_their_content(images, tmp_path):

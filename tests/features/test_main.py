@@ -43,11 +43,12 @@ def test_a_file_of_archs_is_extracted(archs, tmp_path, capsys):
 
 
 def test_every_option_reaches_the_configuration(archs, tmp_path):
-    chosen = ["--task", "cifar100", "--seed", 3, "--proxies", "snip", "params"]
+    chosen = ["--task", "cifar100", "--batches", 3, "--seed", 3, "--proxies", "snip", "params"]
     run(tmp_path / "store", "--archs", archs, *chosen)
-    config = ExtractionConfig("nb201", "cifar100", 2, "gaussian", 3, ("snip", "params"))
+    config = ExtractionConfig("nb201", "cifar100", 2, "gaussian", 3, ("snip", "params"), 3)
     store = FeatureStore.open(tmp_path / "store")
     assert store.manifest["config"] == config.manifest()
+    assert (config.manifest()["batch"], config.manifest()["batches"]) == (2, 3)
     assert list(store.read().scores) == ["params", "snip"]
     assert store.read([DIRECT]).scores["params"].tolist() == [SPACE.cost(DIRECT, "cifar100").params]
 
@@ -92,6 +93,7 @@ def refused(capsys, *arguments):
         (["--task", "mnist"], "nb201 has no task 'mnist'; choose one of cifar10, cifar100, imagenet16"),
         (["--batch", 0], "batch 0 is no number of inputs; give at least 1"),
         (["--batch", -3], "batch -3 is no number of inputs; give at least 1"),
+        (["--batches", 0], "batches 0 is no number of inputs; give at least 1"),
         (["--proxies", "guess"], "there is no proxy 'guess'; choose from "),
         (["--data", "none.npz"], "cannot read images from none.npz: "),
     ],

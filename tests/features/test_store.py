@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 from subprocess import PIPE
 
-import numpy as np
 import pytest
+from tables import same
 
 import parzc
 from parzc.errors import InputError
@@ -31,24 +31,6 @@ def table(rows):
 @pytest.fixture
 def store(tmp_path):
     return FeatureStore.create(tmp_path / "store", CONFIG, DEFINITIONS)
-
-
-def same(one, other):
-    """Whether two tables hold the same rows; the numbering of the node names may differ."""
-    assert one.archs == other.archs
-    assert [one.names[i] for i in one.node] == [other.names[i] for i in other.node]
-    assert one.offsets.tolist() == other.offsets.tolist()
-    assert one.kinds.tolist() == other.kinds.tolist()
-    assert [a.dtype for a in (one.offsets, one.node, one.fields)] == [np.int64, np.int32, np.int64]
-    assert np.array_equal(one.fields, other.fields)
-    assert list(one.statistics) == list(other.statistics) and list(one.scores) == list(other.scores)
-    for ours, theirs in ((one.statistics, other.statistics), (one.scores, other.scores)):
-        for name, values in ours.items():
-            assert values.dtype == theirs[name].dtype
-            np.testing.assert_array_equal(values, theirs[name])
-    assert {k: dict(v) for k, v in one.reasons.items()} == {k: dict(v) for k, v in other.reasons.items()}
-    assert one.definitions == other.definitions
-    return True
 
 
 def test_what_was_put_in_comes_out(store, table):

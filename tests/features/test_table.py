@@ -1,5 +1,7 @@
 """The table of features: rows in, rows out, and the same values wherever they go."""
 
+from dataclasses import fields, replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -219,3 +221,139 @@ def test_scikit_learn_indexes_a_table_by_mask_and_slice(table):
 def test_scikit_learn_folds_a_table(table):
     folds = [contents(_safe_indexing(table, test)) for _, test in KFold(3).split(table)]
     assert folds == [[A], [B], [C]]
+
+
+@pytest.fixture
+def blocks(block_rows):
+    return FeatureTable.of(block_rows, ["a", "b", "c"], DEFINITIONS)
+
+
+def block_contents(table):
+    """Each row's block columns as plain values: names, statistics."""
+    bounds = list(zip(table.block_offsets, table.block_offsets[1:], strict=False))
+    assert len(bounds) == len(table) and table.block_offsets[0] == 0
+    assert table.block_offsets[-1] == len(table.blocks)
+    assert (table.block_offsets.dtype, table.blocks.dtype.kind) == (np.int64, "U")
+    assert {(v.dtype, v.shape) for v in table.block_statistics.values()} <= {(np.dtype(np.float32), table.blocks.shape)}
+    columns = {"names": table.blocks, **table.block_statistics}
+    return [{name: [str(v) for v in values[i:j]] for name, values in columns.items()} for i, j in bounds]
+
+
+BLOCKS_A = {"names": ["cells.0", "cells.1"], "expressivity": ["1.0", "2.0"], "trainability": ["0.0", "-0.1"]}
+BLOCKS_B = {"names": [], "expressivity": [], "trainability": []}
+BLOCKS_C = {
+    "names": ["input of cells.0", "cells.0", "cells.1"],
+    "expressivity": ["3.0", "4.0", "5.0"],
+    "trainability": ["nan"] * 3,
+}
+NO_BLOCKS = {"names": []}
+
+
+def test_of_collects_blocks(blocks, table):
+    assert block_contents(blocks) == [BLOCKS_A, BLOCKS_B, BLOCKS_C]
+    assert blocks.block_offsets.tolist() == [0, 2, 2, 5]
+    assert list(blocks.block_statistics) == ["expressivity", "trainability"]
+    assert contents(blocks)[:2] == contents(table)[:2]
+    assert list(blocks.reasons["c"]) == ["trainability"]
+
+
+def test_of_takes_the_block_statistics_of_any_row(block_rows):
+    backwards = FeatureTable.of(block_rows[::-1])
+    assert block_contents(backwards) == [BLOCKS_C, BLOCKS_B, BLOCKS_A]
+    other = replace(block_rows[2], block_statistics={"trainability": np.array([0.0, -1.0, -2.0])})
+    apart = FeatureTable.of([replace(block_rows[0], block_statistics={"expressivity": np.array([1.0, 2.0])}), other])
+    assert apart.block_statistics["expressivity"].astype(str).tolist() == ["1.0", "2.0", "nan", "nan", "nan"]
+    assert apart.block_statistics["trainability"].astype(str).tolist() == ["nan", "nan", "0.0", "-1.0", "-2.0"]
+
+
+def test_rows_without_blocks_make_a_table_without_blocks(table):
+    assert block_contents(table) == [NO_BLOCKS] * 3
+    assert block_contents(FeatureTable.of([row_of(0), row_of(0)])) == [NO_BLOCKS] * 2
+
+
+def test_a_table_has_no_blocks_unless_told_otherwise(blocks):
+    given = {f.name: getattr(blocks, f.name) for f in fields(blocks) if "block" not in f.name}
+    plain = FeatureTable(**given)
+    assert block_contents(plain) == [NO_BLOCKS] * 3
+    assert block_contents(plain[[2, 0]]) == [NO_BLOCKS] * 2
+    assert block_contents(plain[[]]) == []
+    assert contents(plain) == contents(blocks)
+    plain.block_offsets[-1] = 7
+    assert FeatureTable(**given).block_offsets.tolist() == [0, 0, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("key", "expected"),
+    [
+        (0, [BLOCKS_A]),
+        (-1, [BLOCKS_C]),
+        (1, [BLOCKS_B]),
+        (slice(None), [BLOCKS_A, BLOCKS_B, BLOCKS_C]),
+        (slice(1, None), [BLOCKS_B, BLOCKS_C]),
+        (slice(None, None, -1), [BLOCKS_C, BLOCKS_B, BLOCKS_A]),
+        (slice(3, None), []),
+        (np.array([True, False, True]), [BLOCKS_A, BLOCKS_C]),
+        ([False, False, True], [BLOCKS_C]),
+        ([2, 0, 2], [BLOCKS_C, BLOCKS_A, BLOCKS_C]),
+        ([1, 1], [BLOCKS_B, BLOCKS_B]),
+        ((np.array([0, 0]), Ellipsis), [BLOCKS_A, BLOCKS_A]),
+        ([], []),
+    ],
+)
+def test_blocks_go_with_their_rows(blocks, key, expected):
+    selected = blocks[key]
+    assert block_contents(selected) == expected
+    assert list(selected.block_statistics) == ["expressivity", "trainability"]
+    selected.block_statistics["expressivity"][:] = 99
+    selected.blocks[:] = "x"
+    assert block_contents(blocks) == [BLOCKS_A, BLOCKS_B, BLOCKS_C]
+
+
+def test_rename_keeps_the_blocks(blocks):
+    renamed = blocks.rename(["x", "y", "z"])
+    assert renamed.archs == ("x", "y", "z")
+    assert block_contents(renamed) == [BLOCKS_A, BLOCKS_B, BLOCKS_C]
+
+
+def test_concatenate_stacks_blocks(blocks):
+    parts = [blocks[[2]], blocks[[1]], blocks[[0, 0]], blocks[[]]]
+    both = FeatureTable.concatenate(parts)
+    assert block_contents(both) == [BLOCKS_C, BLOCKS_B, BLOCKS_A, BLOCKS_A]
+    assert both.block_offsets.tolist() == [0, 3, 3, 5, 7]
+    assert contents(both) == contents(blocks[[2, 1, 0, 0]])
+
+
+def test_concatenate_stacks_tables_with_and_without_blocks(blocks, rows):
+    without = FeatureTable.of(rows[:2], ["y", "z"])
+    assert block_contents(FeatureTable.concatenate([without, blocks])) == [BLOCKS_B] * 2 + block_contents(blocks)
+    assert block_contents(FeatureTable.concatenate([blocks, without])) == block_contents(blocks) + [BLOCKS_B] * 2
+    assert block_contents(FeatureTable.concatenate([without, without])) == [NO_BLOCKS] * 4
+
+
+def test_concatenate_fills_block_statistics_that_a_table_lacks(block_rows):
+    first = FeatureTable.of([replace(block_rows[0], block_statistics={"trainability": np.array([0.5, 0.25])})])
+    second = FeatureTable.of([block_rows[2]])
+    lacking = BLOCKS_A | {"expressivity": ["nan", "nan"], "trainability": ["0.5", "0.25"]}
+    for tables, expected in (((first, second), [lacking, BLOCKS_C]), ((second, first), [BLOCKS_C, lacking])):
+        assert block_contents(FeatureTable.concatenate(tables)) == expected
+
+
+def row_of(n):
+    """One node and `n` blocks with the values `n`, `n + 0.5` and so on; no statistic where there is no block."""
+    node = NodeFeatures(("n",), ("linear",), np.ones((1, 4), dtype=np.int64), {"snip": np.array([n])}, {"snip": n})
+    values = {"expressivity": n + np.arange(n) / 2} if n else {}
+    return replace(node, blocks=tuple(f"b{i}" for i in range(n)), block_statistics=values)
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(0, 3), min_size=1, max_size=6), st.data())
+def test_selecting_and_stacking_undo_each_other_for_blocks(sizes, data):
+    picked = data.draw(st.lists(st.integers(0, len(sizes) - 1), max_size=8))
+    cut = data.draw(st.integers(0, len(picked)))
+    table = FeatureTable.of([row_of(n) for n in sizes])[picked]
+    both = FeatureTable.concatenate([table[:cut], table[cut:]])
+    assert block_contents(both) == block_contents(table)
+    assert np.diff(both.block_offsets).tolist() == [sizes[i] for i in picked]
+    assert both.blocks.tolist() == [f"b{j}" for i in picked for j in range(sizes[i])]
+    expected = [sizes[i] + j / 2 for i in picked for j in range(sizes[i])]
+    assert [v for values in both.block_statistics.values() for v in values.tolist()] == expected
