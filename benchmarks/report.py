@@ -5,6 +5,7 @@ What stands between an opening comment and `<!-- end -->` is written anew:
 - `<!-- results: FILE FILE ... -->`: the methods of the named records (json files of `benchmarks/results`);
 - `<!-- proxies: FILE -->`: the correlations of every proxy beside the published ones;
 - `<!-- extraction: FILE -->`: seconds of extraction as ratios to one forward and backward pass;
+- `<!-- growth: FILE -->`: how scores of activation patterns change when networks grow;
 - `<!-- registry: all -->`: what every registered proxy is.
 """
 
@@ -21,7 +22,7 @@ from published import SOURCES
 from parzc.features import list_proxies, proxy_info
 
 RESULTS = Path(__file__).parent / "results"
-BLOCK = re.compile(r"(<!-- (results|proxies|extraction|registry): ([^>]*?) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
+BLOCK = re.compile(r"(<!-- (results|proxies|extraction|growth|registry): ([^>]*?) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 COLUMNS = {
     "kendall": "Kendall tau",
     "kendall_new": "tau, unseen functions",
@@ -103,6 +104,17 @@ def extraction(names: list[str]) -> str:
     return _markdown(head, rows)
 
 
+def growth(names: list[str]) -> str:
+    """Return a markdown table of the taus between the size of networks and their scores."""
+    found = _read(names[0])["results"]
+    rows = [
+        [name, f"`{proxy}`", f"{result['tau']:.2f} ± {result['std']:.2f}", " ".join(map(str, result["mean scores"]))]
+        for name, proxies in found.items()
+        for proxy, result in proxies.items()
+    ]
+    return _markdown(["sequence", "proxy", "tau with size", "mean scores"], rows)
+
+
 def registry(_: list[str]) -> str:
     """Return a markdown table of all registered proxies."""
     rows = []
@@ -130,6 +142,7 @@ WRITERS: Mapping[str, Callable[[list[str]], str]] = {
     "results": results,
     "proxies": proxies,
     "extraction": extraction,
+    "growth": growth,
     "registry": registry,
 }
 

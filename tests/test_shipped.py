@@ -5,7 +5,7 @@ import pytest
 
 from parzc.datasets import get_space
 from parzc.errors import InputError
-from parzc.features import ExtractionConfig, build_store, list_proxies, list_statistics, shipped
+from parzc.features import ExtractionConfig, build_store, list_block_statistics, list_proxies, list_statistics, shipped
 from parzc.presets import PRESETS
 
 SPACE = get_space("nb201")
@@ -37,7 +37,7 @@ def test_every_function_of_the_space_is_there(store):
 
 
 def test_the_files_are_small(store):
-    assert 1e6 < sum(path.stat().st_size for path in store.path.iterdir()) <= 15e6
+    assert 1e6 < sum(path.stat().st_size for path in store.path.iterdir()) <= 25e6
 
 
 def test_the_manifest_says_what_was_computed(store, config):
@@ -48,7 +48,8 @@ def test_the_manifest_says_what_was_computed(store, config):
 
 def test_every_statistic_and_every_proxy_that_a_preset_reads_is_there(store, config):
     table = store.read()
-    assert list(table.statistics) == list_statistics() and list(table.scores) == list(config.proxies)
+    assert list(table.scores) == list(config.proxies) == [name for name in list_proxies() if name != "grasp"]
+    assert list(table.statistics) == [name for name in list_statistics() if name != "grasp"]
     read = {name for preset in PRESETS.values() for name in (*preset.statistics, *preset.scores)}
     assert read <= set(config.proxies) <= set(list_proxies())
     layers = [SPACE.cost(arch).n_layers for arch in table.archs]
@@ -63,8 +64,28 @@ def test_a_value_is_missing_where_there_is_a_reason_only(store):
     for i, arch in enumerate(table.archs):
         missing = {name for name, values in table.scores.items() if not np.isfinite(values[i])}
         assert missing == set(table.reasons.get(arch, {}))
-    assert set(table.reasons[ARCHS[0]]) == {"synflow", "synflow_bn"}
+    assert {"synflow", "synflow_bn", "expressivity", "jacob_cov", "zico"} <= set(table.reasons[ARCHS[0]])
     assert len(table.reasons) < 50
+
+
+def test_the_blocks_of_every_network_are_there(store):
+    """What enters the first cell, fifteen cells, two reductions."""
+    table = store.read()
+    assert list(table.block_statistics) == list_block_statistics()
+    whole = np.isfinite(table.scores["expressivity"])
+    np.testing.assert_array_equal(np.diff(table.block_offsets), np.where(whole, 18, 0))
+    for i in np.flatnonzero(whole)[::500]:
+        own = slice(table.block_offsets[i], table.block_offsets[i + 1])
+        assert table.blocks[own][0] == "input of cells.0" and table.blocks[own][-1] == "cells.16"
+        entropy, trainability = (table.block_statistics[name][own] for name in ("expressivity", "trainability"))
+        assert entropy.sum() == pytest.approx(table.scores["expressivity"][i], rel=1e-5)
+        assert np.diff(entropy).min() == pytest.approx(table.scores["progressivity"][i], abs=1e-5)
+        assert trainability[1:].mean() == pytest.approx(table.scores["trainability"][i], rel=1e-4)
+
+
+def test_the_seconds_of_every_pass_and_proxy_are_there(store, config):
+    assert set(config.proxies) | {"forward", "gradients", "samples", "blocks"} <= set(store.seconds)
+    assert 0.05 < sum(store.seconds.values()) < 5
 
 
 def test_recomputing_gives_the_same_numbers(store, config, tmp_path):
@@ -78,8 +99,8 @@ def test_recomputing_gives_the_same_numbers(store, config, tmp_path):
     for got, expected in ((here.statistics, there.statistics), (here.scores, there.scores)):
         for name, values in expected.items():
             size = np.abs(values[np.isfinite(values)]).max()
-            tolerance = 1e-4 if name == "plain" else 1e-6
-            np.testing.assert_allclose(got[name], values, rtol=1e-3, atol=tolerance * size, err_msg=name)
+            tolerance = 1e-3 if name == "plain" else 1e-5
+            np.testing.assert_allclose(got[name], values, rtol=1e-2, atol=tolerance * size, err_msg=name)
     assert np.isneginf(there.statistics["synflow"]).any() and np.isnan(there.scores["synflow"][0])
 
 

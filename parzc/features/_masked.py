@@ -6,7 +6,8 @@ their work (A.3), the zeros are passed on, without the rescaling of dropout. Non
 over channels and positions in the place of batch norm (A.2.1), here with the weight and bias of the batch norm.
 
 The supplement does not say whether the inputs of a batch share their masks, nor whether a masked unit counts as
-inactive. Here both hold: of the readings tried, this one takes the negative correlation away most (docs/proxies.md).
+inactive. Here both hold, and the negative correlation goes: in sequences of growing networks the plain scores fall,
+these do not (`benchmarks/ncd.py`, docs/proxies.md).
 """
 
 import itertools

@@ -224,3 +224,25 @@ def test_a_network_without_rectifiers_has_a_reason(inputs):
     network = nn.Sequential(nn.Flatten(), nn.Linear(98, 4), nn.Sigmoid(), nn.Linear(4, 2))
     found = score(network, inputs, NAMES)
     assert all(math.isnan(found[name]) and "no rectifier" in found.reasons[name] for name in NAMES)
+
+
+def test_scores_of_growing_networks_do_not_fall_any_more():
+    """Larger kernels: plain scores fall with every step, those of NCD rise from the first to the last."""
+
+    def grown(kernel, seed):
+        torch.manual_seed(seed)
+        layers = [nn.Conv2d(3, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16), nn.ReLU()]
+        for _ in range(8):
+            conv = nn.Conv2d(16, 16, kernel, padding=kernel // 2, bias=False)
+            layers += [conv, nn.BatchNorm2d(16), nn.ReLU()]
+        network = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 10))
+        found = score(network, torch.randn(16, 3, 32, 32), ["nwot", "ncd_nwot", "ncd_swap"], seed=seed)
+        return [found[name] for name in ("nwot", "ncd_nwot", "ncd_swap")]
+
+    with torch.random.fork_rng(devices=[]):
+        nwot, ncd_nwot, ncd_swap = np.array([[grown(k, seed) for k in (1, 5, 9)] for seed in range(4)]).transpose(
+            2, 0, 1
+        )
+    assert (np.diff(nwot) < 0).all()
+    assert ncd_nwot[:, 2].mean() > ncd_nwot[:, 0].mean()
+    assert ncd_swap[:, 2].mean() > ncd_swap[:, 0].mean()
