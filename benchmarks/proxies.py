@@ -4,6 +4,10 @@
 
 `--data` is an .npz with `x_train` and `y_train`, real CIFAR-10 images; without it the inputs are Gaussian. The features
 stay in `--work`, so that a run that was stopped goes on where it was.
+
+    python benchmarks/proxies.py --table nb201.csv.gz
+
+Without `--work` the features that come with parzc are taken: the whole space, 16 Gaussian inputs for every proxy.
 """
 
 import argparse
@@ -19,7 +23,7 @@ from numpy.typing import NDArray
 from scipy.stats import kendalltau, spearmanr
 
 from parzc.datasets import get_space, load_table
-from parzc.features import AZ_NAS, ExtractionConfig, aggregate_ranks, build_store, list_proxies
+from parzc.features import AZ_NAS, ExtractionConfig, aggregate_ranks, build_store, list_proxies, shipped
 from parzc.features.store import write_atomically
 
 ARCHS = Path(__file__).parent / "nb201-1000.txt"
@@ -49,30 +53,33 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--table", required=True, help="table with the official accuracies")
     parser.add_argument("--data", default="gaussian", help=".npz with x_train and y_train (default: %(default)s)")
-    parser.add_argument("--work", required=True, help="folder for the features")
+    parser.add_argument("--work", help="folder for the features; without it, those that come with parzc")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     args = parser.parse_args()
-    archs = ARCHS.read_text(encoding="utf-8").split()
-    scores, budgets, reasons = features(archs, args.data, Path(args.work), args.workers)
     labels = {t: dict(zip(*_columns(args.table, t), strict=True)) for t in TARGETS}
+    if args.work:
+        archs, name = ARCHS.read_text(encoding="utf-8").split(), "nb201-proxies"
+        scores, budgets, reasons = features(archs, args.data, Path(args.work), args.workers)
+    else:
+        archs, name = list(labels[TARGETS[0]]), "nb201-proxies-whole"
+        scores, budgets, reasons = shipped_features(archs)
     accuracy = {t: np.array([found[arch] for arch in archs]) for t, found in labels.items()}
     record = {
         "space": "nb201",
-        "archs": ARCHS.name,
-        "data": "CIFAR-10 images" if args.data != "gaussian" else "gaussian",
+        "archs": ARCHS.name if args.work else len(archs),
+        "data": "CIFAR-10 images" if args.work and args.data != "gaussian" else "gaussian",
         "machine": machine(),
         "results": {
             name: {
-                "budget": budgets.get(name, "as its parts"),
+                "budget": budgets.get(name, "-"),
                 "missing": int(np.isnan(values).sum()),
                 "reasons": reasons.get(name, []),
                 **{t: correlations(values, accuracy[t]) for t in TARGETS},
             }
-            for name, values in (scores | assembled(scores)).items()
+            for name, values in (scores | as_built(archs) | assembled(scores)).items()
         },
     }
-    path = RESULTS / ("nb201-proxies.json" if args.data != "gaussian" else "nb201-proxies-gaussian.json")
-    write_atomically(path, (json.dumps(record, indent=1) + "\n").encode())
+    write_atomically(RESULTS / f"{name}.json", (json.dumps(record, indent=1) + "\n").encode())
     for name, result in record["results"].items():
         print(f"{name:24} {result['cifar10_test']['kendall']:.3f}")
 
@@ -101,6 +108,27 @@ def features(
     return {name: scores[name] for name in list_proxies()}, budgets, reasons
 
 
+def shipped_features(
+    archs: list[str],
+) -> tuple[dict[str, NDArray[np.float64]], dict[str, str], dict[str, list[str]]]:
+    """The same from the features that come with parzc."""
+    space, store = get_space("nb201"), shipped("nb201")
+    table = store.read([space.canonical(arch) for arch in archs])
+    found = {name: sorted({why[name] for why in table.reasons.values() if name in why}) for name in table.scores}
+    return dict(table.scores), dict.fromkeys(table.scores, "1 x 16"), found
+
+
+def as_built(archs: list[str]) -> dict[str, NDArray[np.float64]]:
+    """Counts that papers report: of the network as the string says, operations on zero included."""
+    costs = [get_space("nb201").cost(arch) for arch in archs]
+    rows = {
+        "params": [c.params for c in costs],
+        "flops": [c.macs for c in costs],
+        "n_layers": [c.n_layers for c in costs],
+    }
+    return {f"{name}, as built": np.array(values, dtype=np.float64) for name, values in rows.items()}
+
+
 def assembled(scores: Mapping[str, NDArray[np.float64]]) -> dict[str, NDArray[np.float64]]:
     found = {name: aggregate_ranks({c: scores[c] for c in columns}) for name, columns in ASSEMBLED.items()}
     return found | {"az_nas, linear": aggregate_ranks({c: scores[c] for c in AZ_NAS}, "linear")}
@@ -110,7 +138,7 @@ def correlations(values: NDArray[np.float64], accuracy: NDArray[np.float64]) -> 
     """Kendall and Spearman, architectures without a value ranked lowest, with a bootstrap deviation of Kendall."""
     ranked = np.where(np.isnan(values), np.nanmin(values) - 1, values)
     rng = np.random.default_rng(0)
-    draws = (rng.integers(len(ranked), size=len(ranked)) for _ in range(200))
+    draws = (rng.integers(len(ranked), size=len(ranked)) for _ in range(100 if len(ranked) < 5000 else 10))
     spread = np.std([kendalltau(ranked[i], accuracy[i]).statistic for i in draws])
     return {
         "kendall": round(float(kendalltau(ranked, accuracy).statistic), 4),

@@ -17,6 +17,9 @@ ARCHS = [
 ]
 """Nothing, no weights in the cells, one convolution, three of both sizes beside a skip and a pooling."""
 
+LEFT_OUT = {"nasi", "gsnr_mean", "gsnr_variance", "xi_gsnr_variance"}
+"""Statistics that are squares of `grad_norm`, or rows of an ablation: they would take the files over 25 MB."""
+
 
 @pytest.fixture(scope="module")
 def store():
@@ -49,7 +52,7 @@ def test_the_manifest_says_what_was_computed(store, config):
 def test_every_statistic_and_every_proxy_that_a_preset_reads_is_there(store, config):
     table = store.read()
     assert list(table.scores) == list(config.proxies) == [name for name in list_proxies() if name != "grasp"]
-    assert list(table.statistics) == [name for name in list_statistics() if name != "grasp"]
+    assert set(list_statistics()) - set(table.statistics) == {"grasp", *LEFT_OUT}
     read = {name for preset in PRESETS.values() for name in (*preset.statistics, *preset.scores)}
     assert read <= set(config.proxies) <= set(list_proxies())
     layers = [SPACE.cost(arch).n_layers for arch in table.archs]

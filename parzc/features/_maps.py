@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -27,28 +28,56 @@ class FeatureMaps:
     """
 
     def __init__(self, network: nn.Module, one: Tensor, seed: int) -> None:
-        recorder, outputs = Recorder(network), list[Tensor]()
-        with torch.no_grad(), _module_outputs(outputs), recorder:
+        recorder = Recorder(network)
+        with torch.no_grad(), _module_outputs() as outputs, recorder:
             network(one)
-        whole, part = [], []
+        names, weights, whole, part = [], [], [], []
         for name, call in recorder.calls:
             maps = _channels_first(call)
             chosen = torch.randperm(len(maps), generator=generator(seed, name))[:SAMPLED]
-            whole.append(maps)
+            names.append(name)
+            weights.append(len(maps) / len(chosen))
+            # What a module has put out as well is worked out once for both.
+            copy = None if call.geometry is None else outputs.known.get((id(call.output), call.version))
+            whole.append(maps if copy is None else copy.maps)
             part.append(maps[chosen.to(maps.device)])
-        different = list({id(output): output for output in outputs}.values())
-        of_module = dict(
-            zip(
-                map(id, different),
-                smallest_correlations([output[0].reshape(output.shape[1], -1) for output in different]),
-                strict=True,
-            )
-        )
-        names = [name for name, _ in recorder.calls]
-        weights = [len(maps) / len(chosen) for maps, chosen in zip(whole, part, strict=True)]
-        self.all_channels = _sums(names, smallest_correlations(whole))
+        every = smallest_correlations([*whole, *(copy.maps for copy in outputs.seen)])
+        self.all_channels = _sums(names, every[: len(whole)])
         self.sampled = _sums(names, [w * v for w, v in zip(weights, smallest_correlations(part), strict=True)])
-        self.modules = sum(of_module[id(output)] for output in outputs)
+        self.modules = sum(every[len(whole) :])
+
+
+@dataclass(frozen=True)
+class _Copy:
+    """What a module put out, kept so that its id stays its own, and its maps, as others may overwrite it."""
+
+    output: Tensor
+    maps: Tensor
+
+
+class _Outputs:
+    """What the modules put out: every time, and each tensor once."""
+
+    def __init__(self) -> None:
+        self.seen: list[_Copy] = []
+        self.known: dict[tuple[int, int], _Copy] = {}
+
+    def keep(self, _: nn.Module, __: Any, output: Any) -> None:
+        if isinstance(output, Tensor) and output.ndim > 1 and output.is_floating_point():
+            key = (id(output), output._version)
+            if key not in self.known:
+                self.known[key] = _Copy(output, output[0].detach().clone().reshape(output.shape[1], -1))
+            self.seen.append(self.known[key])
+
+
+@contextmanager
+def _module_outputs() -> Iterator[_Outputs]:
+    outputs = _Outputs()
+    handle = register_module_forward_hook(outputs.keep)
+    try:
+        yield outputs
+    finally:
+        handle.remove()
 
 
 def _sums(names: list[str], values: list[float]) -> dict[str, float]:
@@ -56,25 +85,6 @@ def _sums(names: list[str], values: list[float]) -> dict[str, float]:
     for name, value in zip(names, values, strict=True):
         totals[name] += value
     return totals
-
-
-@contextmanager
-def _module_outputs(outputs: list[Tensor]) -> Iterator[None]:
-    """Collect what every module puts out; a copy, as others may overwrite it, but the same one for the same tensor."""
-    copies: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
-
-    def keep(_: nn.Module, __: Any, output: Any) -> None:
-        if isinstance(output, Tensor) and output.ndim > 1 and output.is_floating_point():
-            key = (id(output), output._version)
-            # The original is kept as well, so that its id stays its own.
-            copies.setdefault(key, (output, output.clone()))
-            outputs.append(copies[key][1])
-
-    handle = register_module_forward_hook(keep)
-    try:
-        yield
-    finally:
-        handle.remove()
 
 
 def _channels_first(call: Call) -> Tensor:
@@ -93,18 +103,18 @@ def smallest_correlations(maps: list[Tensor]) -> list[float]:
     It is zero where the rows are linearly dependent by number (with their means removed, `positions` rows or more
     are), and where a row is constant, so that there is no correlation; NaN where a number is not finite.
     """
-    values = [0.0] * len(maps)
+    different = {id(rows): rows for rows in maps}
+    values: dict[int, float] = {}
     by_shape: dict[torch.Size, list[int]] = {}
-    for i, rows in enumerate(maps):
-        by_shape.setdefault(rows.shape, []).append(i)
+    for key, rows in different.items():
+        by_shape.setdefault(rows.shape, []).append(key)
     # Several of one shape at once, as many as a cache holds: a call for each takes longer than the eigenvalues.
-    for shape, indices in by_shape.items():
+    for shape, keys in by_shape.items():
         step = max(CACHED // max(shape.numel(), 1), 1)
-        for start in range(0, len(indices), step):
-            part = indices[start : start + step]
-            for i, value in zip(part, _smallest(torch.stack([maps[i] for i in part])), strict=True):
-                values[i] = value
-    return values
+        for start in range(0, len(keys), step):
+            part = keys[start : start + step]
+            values |= zip(part, _smallest(torch.stack([different[key] for key in part])), strict=True)
+    return [values[id(rows)] for rows in maps]
 
 
 def _smallest(maps: Tensor) -> list[float]:

@@ -23,7 +23,7 @@ XI = 1e-8
 """The small number that keeps the variance of a gradient away from zero (xi-GSNR, sec. 4.1.1)."""
 BUFFER = 2**23
 """Numbers in the largest buffer that is made at once."""
-CACHED = 2**17
+CACHED = 2**18
 """Numbers of which statistics are taken at once: what fits in a cache is several times as fast."""
 
 

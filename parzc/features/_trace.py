@@ -72,8 +72,9 @@ class Call:
         tokens_first: whether tokens lie along the first axis, and the inputs of the network within each token.
         geometry: how a convolution slides; `None` for a linear map.
 
-    `origin` and `source` are where the output and the input stand in the autograd graph. `logit_grad` is the gradient
-    of the summed logits with respect to `output`, once a pass has taken it.
+    `origin` and `source` are where the output and the input stand in the autograd graph, `version` tells whether
+    `output` was overwritten since, and `logit_grad` is the gradient of the summed logits with respect to `output`, once
+    a pass has taken it.
     """
 
     kind: str
@@ -91,7 +92,7 @@ class Call:
 
     def __post_init__(self) -> None:
         self.origin, self.source = self.output.grad_fn, self.inputs.grad_fn
-        self._version = self.output._version
+        self.version = self.output._version
         if self.output.requires_grad:
             # The list, not the call: a hook that knew the call would keep it and all its tensors alive in a cycle.
             self.output.register_hook(self._gradients.append)  # type: ignore[no-untyped-call]
@@ -118,7 +119,7 @@ class Call:
 
     def original_output(self) -> Tensor:
         """Return the output as it left the operation, even if the network has overwritten it in place since."""
-        if self.output._version == self._version:
+        if self.output._version == self.version:
             return self.output.detach()
         with torch.no_grad():
             return self.run(self.inputs.detach())

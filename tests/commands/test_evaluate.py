@@ -13,7 +13,7 @@ from parzc.commands import evaluate
 from parzc.commands._run import read_features
 from parzc.datasets import get_space
 from parzc.errors import InputError
-from parzc.features import FeatureStore, shipped
+from parzc.features import FeatureStore, proxy_info, shipped
 from parzc.ranker import Ranker
 
 SPACE = get_space("nb201")
@@ -113,7 +113,8 @@ def test_with_a_table_the_ranker_is_compared_with_the_proxies(compared, ranker, 
     rows = lines[lines.index(title) + 4 :]
     features, row = read_features(archs, SPACE)
     labels = accuracies["cifar10_test"]
-    scores = {name: metrics.fill_missing(features.scores[name]) for name in features.scores}
+    signs = {name: 1 if proxy_info(name).bigger_is_better else -1 for name in features.scores}
+    scores = {name: metrics.fill_missing(sign * features.scores[name]) for name, sign in signs.items()}
     scores |= {"parzc (quick)": ranker.predict(features)}
     found = {}
     for line in rows:

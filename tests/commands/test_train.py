@@ -102,8 +102,11 @@ def test_metrics_hold_every_method_and_metric(metrics):
         for metric in METRICS:
             values = result[metric]["values"]
             assert len(values) == 2
-            assert result[metric]["mean"] == pytest.approx(np.mean(values), abs=1e-6)
-            assert result[metric]["std"] == pytest.approx(np.std(values, ddof=1), abs=1e-6)
+            known = [value for value in values if value is not None]
+            # A count that is the same for all test archs of a seed.
+            assert known == values or name == "linear_regions"
+            assert result[metric]["mean"] == pytest.approx(np.mean(known), abs=1e-6)
+            assert len(known) < 2 or result[metric]["std"] == pytest.approx(np.std(known, ddof=1), abs=1e-6)
 
 
 def test_the_number_of_layers_decides_these_accuracies(metrics):
@@ -124,12 +127,14 @@ def test_the_printed_table_is_that_of_the_metrics(run, metrics):
     for row in rows:
         (name,) = [name for name in metrics["results"] if row.startswith(name + "  ")]
         result = metrics["results"][name]
+        found.append((result["kind"], result["kendall"]["mean"]))
+        if name == "linear_regions":
+            continue
         cells = row.removeprefix(name).split()
         expected = [result[metric][part] for metric in METRICS for part in ("mean", "std")]
         assert [float(cell.lstrip("±")) for cell in cells[:10]] == pytest.approx(expected, abs=0.00051)
         assert cells[10:] == ([] if result["kind"] == "proxy" else [f"{np.mean(result['seconds']):.1f}"])
-        found.append((result["kind"], result["kendall"]["mean"]))
-    assert [kind for kind, _ in found] == ["ranker"] + ["baseline"] * 4 + ["proxy"] * 10
+    assert [kind for kind, _ in found] == ["ranker"] + ["baseline"] * 4 + ["proxy"] * len(shipped("nb201").definitions)
     for kind in ("baseline", "proxy"):
         means = [mean for k, mean in found if k == kind]
         assert means == sorted(means, reverse=True)
