@@ -24,7 +24,7 @@ ARCHS = {
     "middle": "|nor_conv_3x3~0|+|none~0|nor_conv_3x3~1|+|skip_connect~0|none~1|nor_conv_1x1~2|",
     "large": "|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|+|nor_conv_3x3~0|nor_conv_3x3~1|nor_conv_3x3~2|",
 }
-TURNS = 5
+TURNS = 3
 PAPER = ("grad_norm", "snip", "synflow")
 
 
