@@ -44,15 +44,14 @@ def _gradsign_mean(passes: Passes) -> float:
 
 _XI_GSNR = "Sun et al. 2023 (xi-GSNR, ICCV), "
 _VARIANTS = {
-    "xi_gsnr": ("squared mean over variance of the gradient, smoothed", _XI_GSNR + "eq. 10, xi = 1e-8", True),
-    "gsnr": ("squared mean over variance of the gradient", _XI_GSNR + "table 9, row 4", True),
-    "gsnr_mean": ("squared mean of the gradient", _XI_GSNR + "table 9, row 1", True),
-    "gsnr_variance": ("inverse variance of the gradient", _XI_GSNR + "table 9, row 2", True),
-    "xi_gsnr_variance": ("inverse variance of the gradient, smoothed", _XI_GSNR + "table 9, row 3", True),
+    "xi_gsnr": ("squared mean over variance of the gradient, smoothed", _XI_GSNR + "eq. 10, xi = 1e-8"),
+    "gsnr": ("squared mean over variance of the gradient", _XI_GSNR + "table 9, row 4"),
+    "gsnr_mean": ("squared mean of the gradient", _XI_GSNR + "table 9, row 1"),
+    "gsnr_variance": ("inverse variance of the gradient", _XI_GSNR + "table 9, row 2"),
+    "xi_gsnr_variance": ("inverse variance of the gradient, smoothed", _XI_GSNR + "table 9, row 3"),
     "xi_gsnr_accumulated": (
         "xi_gsnr of running sums of gradients, which published code computes",
         _XI_GSNR + "published code: gradients are not reset between samples",
-        True,
     ),
 }
 
@@ -69,7 +68,7 @@ for _name, _values, _meaning, _source in (
         "zico with the deviation of the signed gradient, which published code computes",
         "Li et al. 2023 (ZiCo), published code: standard deviation without absolute values",
     ),
-    *((name, _sum_of(name), meaning, source) for name, (meaning, source, _) in _VARIANTS.items()),
+    *((name, _sum_of(name), meaning, source) for name, (meaning, source) in _VARIANTS.items()),
 ):
     register(
         ProxyInfo(
