@@ -201,7 +201,7 @@ def _spectral_norm(before: Tensor, behind: Tensor) -> float:
     jacobian = (u.T @ v).double() / len(u)
     if not jacobian.isfinite().all():
         return float("nan")
-    # The root of the largest eigenvalue of the smaller product: faster than singular values.
+    # The root of the largest eigenvalue of the smaller product.
     product = jacobian @ jacobian.T if len(jacobian) <= jacobian.shape[1] else jacobian.T @ jacobian
     return float(torch.linalg.eigvalsh(product)[-1].clamp_min(0).sqrt())
 

@@ -328,7 +328,7 @@ def _usable(t: Tensor, device: torch.device) -> Tensor:
 
 
 def _channels_last(t: Tensor) -> Tensor:
-    """Lay images out with channels last: networks of convolutions run up to 1.5 times as fast on a CPU."""
+    """Lay images out with channels last, which convolutions on a CPU prefer."""
     if t.ndim != 4 or t.device.type != "cpu" or not t.is_floating_point():
         return t
     return t.contiguous(memory_format=torch.channels_last)

@@ -24,7 +24,7 @@ XI = 1e-8
 BUFFER = 2**23
 """Numbers in the largest buffer that is made at once."""
 CACHED = 2**18
-"""Numbers of which statistics are taken at once: what fits in a cache is several times as fast."""
+"""Numbers of which statistics are taken at once: about what a cache holds."""
 
 
 class Spread:
@@ -82,7 +82,7 @@ def _zico(s: Spread) -> Tensor:
 
 
 def _accumulated(s: Spread) -> Tensor:
-    # Running sums less their mean, and that mean, as one matrix product: five times as fast as cumsum.
+    # Running sums less their mean, and that mean, as one matrix product.
     sums = torch.ones(len(s.samples), len(s.samples)).to(s.samples).tril()
     mean = sums.mean(0, keepdim=True)
     found = torch.cat([sums - mean, mean]) @ s.samples

@@ -79,21 +79,21 @@ def extract(
     wanted = {name for info in proxies_of_one for name in info.passes} | ({"gradients"} if across else set())
     parts: list[_Collected] = []
     gradients: list[list[Tensor]] = []
+    described: dict[str, Any] = {}
     with with_gradients():
         for i, part in enumerate(inputs.chunk(batches)):
             own = None if labels is None else labels[i * len(part) : (i + 1) * len(part)]
             passes = Passes(network, part, own, seed + i, wanted)
-            nodes = passes.forward
-            parts.append(_collect(passes, proxies_of_one, len(nodes)))
+            # Not the nodes: they would keep the graph of one batch alive while the next one runs.
+            described = described or _describe(passes.forward)
+            parts.append(_collect(passes, proxies_of_one, len(described["nodes"])))
             if across:
                 gradients.append(_gradients(passes))
     found = _mean(parts)
     if across:
-        found.add(_collect(_Across(gradients), across, len(nodes)))
+        found.add(_collect(_Across(gradients), across, len(described["nodes"])))
     return NodeFeatures(
-        nodes=tuple(node.name for node in nodes),
-        kinds=tuple(node.kind for node in nodes),
-        fields=_fields(nodes),
+        **described,
         statistics={info.name: found.statistics[info.name] for info in infos if info.has_nodes},
         scores={info.name: found.scores[info.name] for info in infos},
         blocks=found.blocks,
@@ -198,6 +198,11 @@ def _network_value(info: ProxyInfo, passes: Any, statistics: dict[str, NDArray[n
     return value
 
 
-def _fields(nodes: list[Node]) -> NDArray[np.int64]:
+def _describe(nodes: list[Node]) -> dict[str, Any]:
+    """Return what `NodeFeatures` says of the nodes themselves."""
     rows = [(node.depth, node.weight.numel(), node.channels, node.macs) for node in nodes]
-    return np.array(rows, dtype=np.int64)
+    return {
+        "nodes": tuple(node.name for node in nodes),
+        "kinds": tuple(node.kind for node in nodes),
+        "fields": np.array(rows, dtype=np.int64),
+    }
