@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from scipy.stats import kendalltau, spearmanr
 
 from parzc.datasets import get_space, load_table
-from parzc.features import AZ_NAS, ExtractionConfig, aggregate_ranks, build_store, list_proxies, shipped
+from parzc.features import AZ_NAS, ExtractionConfig, aggregate_ranks, build_store, shipped
 from parzc.features.store import write_atomically
 
 ARCHS = Path(__file__).parent / "nb201-1000.txt"
@@ -37,16 +37,18 @@ BUDGETS: Mapping[tuple[int, int], tuple[str, ...]] = {
         *("ncd_nwot", "ncd_swap", "gradsign", "gradsign_mean"),
     ),
     (1, 128): ("nwot",),
+    (1, 256): ("jacob_cov",),
     (2, 64): ("zico", "zico_signed"),
     (8, 64): ("xi_gsnr", "gsnr", "gsnr_mean", "gsnr_variance", "xi_gsnr_variance", "xi_gsnr_accumulated"),
 }
-"""Batches and inputs in each: what the papers, or the code published with them, take."""
+"""Batches and inputs in each: what the papers, or the code published with them, take; the last entry is the paper's."""
 
 ASSEMBLED: Mapping[str, tuple[str, ...]] = {
     "az_nas": AZ_NAS,
     "az_nas with synflow": (*AZ_NAS, "synflow"),
     "az_nas with zico": (*AZ_NAS, "zico"),
 }
+IDENTITY = "|none~0|+|none~0|none~1|+|skip_connect~0|none~1|none~2|"
 
 
 def main() -> None:
@@ -76,7 +78,7 @@ def main() -> None:
                 "reasons": reasons.get(name, []),
                 **{t: correlations(values, accuracy[t]) for t in TARGETS},
             }
-            for name, values in (scores | as_built(archs) | assembled(scores)).items()
+            for name, values in (scores | as_built(archs) | assembled(scores, archs)).items()
         },
     }
     write_atomically(RESULTS / f"{name}.json", (json.dumps(record, indent=1) + "\n").encode())
@@ -103,9 +105,12 @@ def features(
         store = build_store(work / f"{batches}x{batch}", config, archs, workers, progress=True)
         table = store.read(rows)
         for name in proxies:
+            if name in scores:
+                other = f"{name}, {budgets[name]}"
+                scores[other], budgets[other], reasons[other] = scores[name], budgets[name], reasons[name]
             scores[name], budgets[name] = table.scores[name], f"{batches} x {batch}"
             reasons[name] = sorted({why[name] for why in table.reasons.values() if name in why})
-    return {name: scores[name] for name in list_proxies()}, budgets, reasons
+    return scores, budgets, reasons
 
 
 def shipped_features(
@@ -129,9 +134,18 @@ def as_built(archs: list[str]) -> dict[str, NDArray[np.float64]]:
     return {f"{name}, as built": np.array(values, dtype=np.float64) for name, values in rows.items()}
 
 
-def assembled(scores: Mapping[str, NDArray[np.float64]]) -> dict[str, NDArray[np.float64]]:
+def assembled(scores: Mapping[str, NDArray[np.float64]], archs: list[str]) -> dict[str, NDArray[np.float64]]:
     found = {name: aggregate_ranks({c: scores[c] for c in columns}) for name, columns in ASSEMBLED.items()}
-    return found | {"az_nas, linear": aggregate_ranks({c: scores[c] for c in AZ_NAS}, "linear")}
+    columns = {c: scores[c] for c in AZ_NAS}
+    # Published code gives no trainability to a network whose cells hand gradients back as they came; by eq. 11 of the
+    # paper that network has the best one. All cells of this sort compute one function.
+    passed_on = np.array([get_space("nb201").canonical(arch) == IDENTITY for arch in archs])
+    published = {**columns, "trainability": np.where(passed_on, np.nan, columns["trainability"])}
+    return found | {
+        "az_nas, linear": aggregate_ranks(columns, "linear"),
+        "az_nas, as published code": aggregate_ranks(published),
+        "trainability, as published code": published["trainability"],
+    }
 
 
 def correlations(values: NDArray[np.float64], accuracy: NDArray[np.float64]) -> dict[str, Any]:

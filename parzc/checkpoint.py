@@ -17,6 +17,7 @@ from torch import Tensor
 from parzc.errors import InputError
 from parzc.features.store import write_atomically
 from parzc.presets import Preset
+from parzc.pretraining import PretrainingConfig
 from parzc.training import TrainingConfig
 
 SCHEMA = 1
@@ -43,9 +44,10 @@ def reading(path: Path) -> Iterator[tuple[dict[str, Any], Preset, dict[str, Tens
     """
     config, content = _read(path)
     try:
-        training = TrainingConfig(**config["resolved"]["training"])
-        resolved = {**config["resolved"], "training": training}
-        resolved |= {name: tuple(resolved[name]) for name in ("statistics", "scores")}
+        resolved = dict(config["resolved"])
+        resolved["training"] = TrainingConfig(**resolved["training"])
+        resolved["pretraining"] = PretrainingConfig(**resolved["pretraining"])
+        resolved |= {name: tuple(resolved[name]) for name in ("statistics", "scores", "blocks", "beside")}
         yield config, Preset(**resolved), load(content)
     except (
         SafetensorError,

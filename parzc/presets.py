@@ -6,7 +6,11 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 from parzc.errors import InputError
+from parzc.pretraining import PretrainingConfig
 from parzc.training import TrainingConfig
+
+PARTS: Mapping[str, Any] = MappingProxyType({"training": TrainingConfig, "pretraining": PretrainingConfig})
+"""Settings that have settings of their own."""
 
 
 @dataclass(frozen=True)
@@ -20,7 +24,11 @@ class Preset:
         model: `mabn` (reads `padded`) or `token_mixer` (reads `tokens`).
         model_args: arguments of the model besides its input sizes.
         training: the training loop.
-        members: independently initialised and trained networks, whose scores are averaged.
+        members: independently trained networks, whose scores are averaged.
+        blocks: block statistics that enter.
+        pretraining: without labels, before the training of `token_mixer`.
+        beside: members of other kinds, each of which counts as much as all networks together: `gaussian_process`, from
+            which the uncertainty then comes, and `boosted_trees`; both read `tokens`.
     """
 
     encoder: Literal["padded", "tokens"]
@@ -30,20 +38,23 @@ class Preset:
     model_args: Mapping[str, Any] = field(default_factory=dict)
     training: TrainingConfig = field(default_factory=TrainingConfig)
     members: int = 1
+    blocks: tuple[str, ...] = ()
+    pretraining: PretrainingConfig = field(default_factory=lambda: PretrainingConfig(steps=0))
+    beside: tuple[str, ...] = ()
 
     def override(self, settings: Mapping[str, Any]) -> "Preset":
-        """Return the preset with other settings; `training.epochs` and `model.dim` reach into its parts.
+        """Return the preset with other settings; `training.epochs`, `model.dim` and the like reach into its parts.
 
         Raises:
             InputError: for a setting that does not exist.
         """
-        preset, own = self, {f.name for f in fields(Preset)} - {"model_args", "training"}
+        preset, own = self, {f.name for f in fields(Preset)} - {"model_args", *PARTS}
         for key, value in settings.items():
             part, _, name = key.rpartition(".")
             if part == "model":
                 preset = replace(preset, model_args={**preset.model_args, name: value})
-            elif part == "training" and name in {f.name for f in fields(TrainingConfig)}:
-                preset = replace(preset, training=replace(preset.training, **{name: value}))
+            elif part in PARTS and name in {f.name for f in fields(PARTS[part])}:
+                preset = replace(preset, **{part: replace(getattr(preset, part), **{name: value})})
             elif not part and name in own:
                 changes: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value}
                 preset = replace(preset, **changes)
@@ -58,16 +69,14 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
             encoder="tokens",
             statistics=("grad_norm", "snip", "fisher", "l2_norm", "synflow", "synflow_bn"),
             scores=(
-                "params",
-                "flops",
-                "n_layers",
-                "grad_norm",
-                "snip",
-                "fisher",
-                "l2_norm",
-                "synflow",
-                "synflow_bn",
+                *("params", "flops", "n_layers", "grad_norm", "snip", "snip_mean", "fisher", "l2_norm"),
+                *("synflow", "synflow_bn", "logsynflow", "nwot", "swap", "swap_regularised", "linear_regions"),
+                *("ncd_nwot", "ncd_swap", "jacob_cov", "epe_nas", "ntk", "knas", "nasi", "zico", "zico_signed"),
+                *("gsnr", "gsnr_mean", "gsnr_variance", "xi_gsnr", "xi_gsnr_variance", "xi_gsnr_accumulated"),
+                *("gradsign", "gradsign_mean", "zen", "zen_published", "expressivity", "progressivity"),
+                *("trainability", "meco", "meco_opt", "meco_modules"),
             ),
+            blocks=("expressivity", "trainability"),
             model="token_mixer",
             model_args={"dim": 32, "depth": 2, "dropout": 0.1},
             training=TrainingConfig(
@@ -79,7 +88,9 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
                 decoupled=True,
                 warmup=0.2,
             ),
-            members=5,
+            members=3,
+            pretraining=PretrainingConfig(),
+            beside=("gaussian_process", "boosted_trees"),
         ),
         # Section 4.1 and A.3 of the ParZC paper: three statistics of 98 nodes (294 inputs), Adam at 1e-4 with weight
         # decay 1e-3, batches of 10, 200 epochs, DiffKendall with alpha = .5, dropout .18; dimension from table 10.

@@ -1,6 +1,7 @@
 """The ranker: fitted on a few labelled networks, it scores all others and says how sure it is."""
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -16,15 +17,20 @@ from parzc.datasets import get_space
 from parzc.errors import InputError
 from parzc.features import FeatureTable, NodeFeatures
 from parzc.features.encoders import Encoder, PaddedEncoder, TokenEncoder
+from parzc.features.scaling import normal_scores
 from parzc.models.bayesian import sample_weights
+from parzc.models.boosted_trees import BoostedTrees
+from parzc.models.gaussian_process import GaussianProcess
 from parzc.models.mixer import MABN
 from parzc.models.token_mixer import TokenMixer
 from parzc.presets import Preset, get_preset
+from parzc.pretraining import continued, pretrain
 from parzc.training import train
 
 DRAWS = 32
 """Weight draws of each member behind `predict_dist`."""
 
+Inputs = tuple[Tensor, ...]
 Features = FeatureTable | Sequence[NodeFeatures]
 
 
@@ -40,10 +46,11 @@ class Ranker(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # scikit-lea
     Attributes:
         preset_: all settings that `fit` used.
         encoder_: scales the features; fitted.
-        members_: the trained networks.
+        members_: what was trained: the neural networks, then what the preset has beside them.
         shapes_: sizes of one row of each model input.
-        offset_, scale_: `(members, 1)` mean and standard deviation of each member's scores over the features that
-            the scaling was fitted on.
+        labelled_: number of labelled networks.
+        offset_, scale_: `(members + 1,)` mean and standard deviation of each member's scores, and of their mean, over
+            the features that the scaling was fitted on.
     """
 
     def __init__(
@@ -82,38 +89,80 @@ class Ranker(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # scikit-lea
         self.encoder_ = make_encoder(self.preset_, self.space).fit(pool)
         inputs, targets = self._inputs(table), torch.from_numpy(labels).float()
         self.shapes_ = [tuple(x.shape[1:]) for x in inputs]
-        self.members_: list[nn.Module] = []
-        for member in range(self.preset_.members):
-            seed = 1000 * self.seed + member
-            model = make_model(self.preset_, self.shapes_, seed)
-            train(model, inputs, targets, self.preset_.training, seed)
-            self.members_.append(model)
-        raw = self._raw_scores(self._inputs(pool))
-        self.offset_, self.scale_ = raw.mean(1, keepdims=True), np.maximum(raw.std(1, keepdims=True), 1e-12)
+        self.labelled_ = len(labels)
+        everything = self._inputs(pool)
+        self.members_ = [
+            *self._train_networks(inputs, targets, everything),
+            *self._fit_beside(inputs, torch.from_numpy(normal_scores(labels)), everything),
+        ]
+        self.offset_, self.scale_ = np.zeros(len(self.members_) + 1), np.ones(len(self.members_) + 1)
+        raw = np.stack([_score(member, everything) for member in self.members_])
+        self.offset_[:-1], self.scale_[:-1] = raw.mean(1), np.maximum(raw.std(1), 1e-12)
+        mean = self._mean(raw)
+        self.offset_[-1], self.scale_[-1] = mean.mean(), max(mean.std(), 1e-12)
         return self
+
+    def _train_networks(self, inputs: Inputs, targets: Tensor, pool: Inputs) -> list[nn.Module]:
+        seeds = [1000 * self.seed + member for member in range(self.preset_.members)]
+        networks = [make_model(self.preset_, self.shapes_, seed) for seed in seeds]
+        if self.preset_.pretraining.steps and isinstance(networks[0], TokenMixer):
+            pretrain(networks[0], pool, self.preset_.pretraining, seeds[0])
+            networks = [continued(networks[0], seed) for seed in seeds]
+        for network, seed in zip(networks, seeds, strict=True):
+            train(network, inputs, targets, self.preset_.training, seed)
+        return networks
+
+    def _fit_beside(self, inputs: Inputs, targets: Tensor, pool: Inputs) -> list[nn.Module]:
+        members: list[nn.Module] = []
+        for name in self.preset_.beside:
+            member = make_beside(name, self.labelled_, self.shapes_)
+            if isinstance(member, GaussianProcess):
+                members.append(member.fit(inputs, targets, pool, self.seed))
+            else:
+                members.append(member.fit(inputs, targets, self.seed))
+        return members
 
     def predict(self, features: Features) -> NDArray[np.float64]:
         """Return `(n,)` scores, bigger is better, of mean 0 and spread 1 where the scaling was fitted.
 
         The posterior mean of the weights is used: the same features give the same scores.
         """
-        raw = self._raw_scores(self._inputs(_as_table(features)))
-        scores: NDArray[np.float64] = ((raw - self.offset_) / self.scale_).mean(0)
-        return scores
+        inputs = self._inputs(_as_table(features))
+        return self._combined(np.stack([_score(member, inputs) for member in self.members_]))
 
     def predict_dist(self, features: Features) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return `(n,)` scores as `predict` does, and `(n,)` standard deviations in the same unit.
 
-        The deviation is over members and over weights drawn from their posteriors.
+        With a Gaussian process among the members, the deviation is that of its posterior, label noise included;
+        otherwise it is over members and over weights drawn from their posteriors. See `parzc.uncertainty` for what
+        follows for the order of two networks.
         """
+        inputs = self._inputs(_as_table(features))
+        scores = self._combined(np.stack([_score(member, inputs) for member in self.members_]))
+        for index, member in enumerate(self.members_):
+            if isinstance(member, GaussianProcess):
+                return scores, np.sqrt(_in_batches(member.variance, inputs)) / self.scale_[index]
+        draws = np.stack([
+            (_score(model, inputs, seed=DRAWS * (1000 * self.seed + index) + draw) - self.offset_[index])
+            / self.scale_[index]
+            for index, model in enumerate(self.members_)
+            for draw in range(DRAWS)
+        ])  # fmt: skip
+        return scores, draws.std(0)
+
+    def suggest(self, features: Features, n: int) -> list[int]:
+        """Return the indices of the `n` networks whose labels, one after the other, would tell most of all others.
+
+        Raises:
+            InputError: for a preset without a Gaussian process, or fewer than one network to choose.
+        """
+        processes = [member for member in self.members_ if isinstance(member, GaussianProcess)]
+        if not processes:
+            raise InputError(f"preset '{self.preset}' has no Gaussian process to suggest networks with; use 'default'")
         table = _as_table(features)
-        inputs = self._inputs(table)
-        draws = []
-        for index, model in enumerate(self.members_):
-            seeds = range(DRAWS * index, DRAWS * (index + 1))
-            raw = np.stack([_score(model, inputs, seed=DRAWS * 1000 * self.seed + seed) for seed in seeds])
-            draws.append((raw - self.offset_[index]) / self.scale_[index])
-        return self.predict(table), np.concatenate(draws).std(0)
+        if not 1 <= n <= len(table):
+            raise InputError(f"cannot suggest {n} of {len(table)} networks; ask for 1 to {len(table)}")
+        return processes[0].most_informative(self._inputs(table), n, self.seed)
 
     def save(self, path: str | Path) -> None:
         """Write `model.safetensors`, `config.json` and `card.md` into the folder `path`."""
@@ -121,7 +170,8 @@ class Ranker(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # scikit-lea
         for index, model in enumerate(self.members_):
             tensors |= {f"members.{index}.{name}": value for name, value in model.state_dict().items()}
         tensors |= {"offset": torch.from_numpy(self.offset_), "scale": torch.from_numpy(self.scale_)}
-        config = self.get_params() | {"shapes": self.shapes_, "definitions": self.encoder_.definitions}
+        config = self.get_params() | {"shapes": self.shapes_, "labelled": self.labelled_}
+        config["definitions"] = self.encoder_.definitions
         checkpoint.write(Path(path), config, self.preset_, tensors)
 
     @classmethod
@@ -138,17 +188,29 @@ class Ranker(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # scikit-lea
             ranker.encoder_.definitions = config["definitions"]
             ranker.encoder_.arrays = {k: v.numpy() for k, v in checkpoint.part(tensors, "encoder.").items()}
             ranker.offset_, ranker.scale_ = tensors["offset"].numpy(), tensors["scale"].numpy()
-            ranker.members_ = [make_model(preset, ranker.shapes_, seed=0) for _ in ranker.offset_]
+            ranker.labelled_ = int(config["labelled"])
+            ranker.members_ = [make_model(preset, ranker.shapes_, seed=0) for _ in range(preset.members)]
+            ranker.members_ += [make_beside(name, ranker.labelled_, ranker.shapes_) for name in preset.beside]
             for index, model in enumerate(ranker.members_):
                 model.load_state_dict(checkpoint.part(tensors, f"members.{index}."))
                 model.eval()
+                if isinstance(model, BoostedTrees):
+                    model.check(sum(math.prod(shape) for shape in ranker.shapes_))
         return ranker
 
-    def _inputs(self, table: FeatureTable) -> tuple[Tensor, ...]:
+    def _inputs(self, table: FeatureTable) -> Inputs:
         return tuple(torch.from_numpy(x) for x in self.encoder_.transform(table))
 
-    def _raw_scores(self, inputs: tuple[Tensor, ...]) -> NDArray[np.float64]:
-        return np.stack([_score(model, inputs) for model in self.members_])
+    def _mean(self, raw: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the mean of `(members, n)` scores in which all networks together count as much as one other member."""
+        standard = (raw - self.offset_[:-1, None]) / self.scale_[:-1, None]
+        networks = self.preset_.members
+        mean: NDArray[np.float64] = np.stack([standard[:networks].mean(0), *standard[networks:]]).mean(0)
+        return mean
+
+    def _combined(self, raw: NDArray[np.float64]) -> NDArray[np.float64]:
+        scores: NDArray[np.float64] = (self._mean(raw) - self.offset_[-1]) / self.scale_[-1]
+        return scores
 
 
 def make_encoder(preset: Preset, space: str = "") -> Encoder:
@@ -156,7 +218,7 @@ def make_encoder(preset: Preset, space: str = "") -> Encoder:
     slots = get_space(space).slots if space else ()
     if preset.encoder == "padded":
         return PaddedEncoder(preset.statistics, width=len(slots))
-    return TokenEncoder(preset.statistics, preset.scores, slots)
+    return TokenEncoder(preset.statistics, preset.scores, slots, preset.blocks)
 
 
 def make_model(preset: Preset, shapes: Sequence[tuple[int, ...]], seed: int) -> nn.Module:
@@ -168,18 +230,36 @@ def make_model(preset: Preset, shapes: Sequence[tuple[int, ...]], seed: int) -> 
         return TokenMixer(*shapes[0], *shapes[1], **preset.model_args)
 
 
+def make_beside(name: str, labelled: int, shapes: Sequence[tuple[int, ...]]) -> GaussianProcess | BoostedTrees:
+    """Return the unfitted member called `name` of a preset's `beside`.
+
+    Raises:
+        InputError: if there is none.
+    """
+    if name == "gaussian_process":
+        return GaussianProcess(labelled, shapes)
+    if name == "boosted_trees":
+        return BoostedTrees()
+    raise InputError(f"there is no member '{name}'; choose gaussian_process or boosted_trees")
+
+
 def _as_table(features: Features) -> FeatureTable:
     return features if isinstance(features, FeatureTable) else FeatureTable.of(features)
 
 
-def _score(
-    model: nn.Module, inputs: tuple[Tensor, ...], seed: int | None = None, batch: int = 4096
-) -> NDArray[np.float64]:
+def _score(model: nn.Module, inputs: Inputs, seed: int | None = None) -> NDArray[np.float64]:
     """Return the scores with the mean weights, or with weights drawn from `seed`, the same for every batch."""
-    parts = []
+
+    def run(*rows: Tensor) -> Tensor:
+        with nullcontext() if seed is None else sample_weights(model, seed):
+            score: Tensor = model(*rows)
+        return score
+
+    return _in_batches(run, inputs)
+
+
+def _in_batches(run: Callable[..., Tensor], inputs: Inputs, batch: int = 4096) -> NDArray[np.float64]:
     with torch.no_grad():
-        for rows in zip(*(torch.split(x, batch) for x in inputs), strict=True):
-            with nullcontext() if seed is None else sample_weights(model, seed):
-                parts.append(model(*rows))
-    scores: NDArray[np.float64] = torch.cat(parts).double().numpy()
-    return scores
+        parts = [run(*rows) for rows in zip(*(torch.split(x, batch) for x in inputs), strict=True)]
+    values: NDArray[np.float64] = torch.cat(parts).double().numpy()
+    return values

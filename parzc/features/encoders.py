@@ -17,6 +17,9 @@ from parzc.features.layouts import Reduction, encoded, node_matrix, slot_columns
 from parzc.features.scaling import RankGauss
 from parzc.features.table import FeatureTable
 
+MOST_BLOCKS = 32
+"""Positions of block statistics along a network."""
+
 Inputs = tuple[NDArray[np.float32], ...]
 
 
@@ -26,10 +29,11 @@ class Encoder(ABC):
     Args:
         statistics: node statistics that enter.
         scores: network proxies that enter.
+        blocks: block statistics that enter.
     """
 
-    def __init__(self, statistics: Sequence[str], scores: Sequence[str] = ()) -> None:
-        self.statistics, self.scores = tuple(statistics), tuple(scores)
+    def __init__(self, statistics: Sequence[str], scores: Sequence[str] = (), blocks: Sequence[str] = ()) -> None:
+        self.statistics, self.scores, self.blocks = tuple(statistics), tuple(scores), tuple(blocks)
         self.definitions: dict[str, Mapping[str, object]] = {}
         self.arrays: dict[str, NDArray[np.float64]] = {}
 
@@ -42,7 +46,7 @@ class Encoder(ABC):
     def fit(self, table: FeatureTable) -> "Encoder":
         """Learn scales from features, labelled or not, and remember what they mean."""
         self._check_columns(table)
-        names = (*self.statistics, *self.scores)
+        names = dict.fromkeys((*self.statistics, *self.scores, *self.blocks))
         self.definitions = {name: dict(table.definitions.get(name) or proxy_info(name).define()) for name in names}
         self._fit(table)
         return self
@@ -72,6 +76,7 @@ class Encoder(ABC):
         for kind, names, there in (
             ("statistic", self.statistics, table.statistics),
             ("proxy", self.scores, table.scores),
+            ("block statistic", self.blocks, table.block_statistics),
         ):
             missing = [name for name in names if name not in there]
             if missing:
@@ -111,19 +116,21 @@ class PaddedEncoder(Encoder):
 
 
 class TokenEncoder(Encoder):
-    """One token for each searchable position, with the statistics of every stage, and the network scores beside.
+    """One token for each searchable position, with the statistics of every stage; network scores and blocks beside.
 
     Nodes that fill the same position of a cell in the same stage are averaged (in the log domain), and each column is
     mapped to a standard normal distribution over the networks it was fitted on (`RankGauss`), so that one column means
     one place whatever else a network holds. A position without weights is 0 and says so in a column of its own.
-    Networks of no known space get one position for each eighth of their depth.
+    Networks of no known space get one position for each eighth of their depth. Block statistics have as many positions
+    as the network with most blocks among those it was fitted on, at most 32; the blocks of others are spread over them.
 
-    Returns `(n, tokens, stages * statistics + 1)` and `(n, scores)`.
+    Returns `(n, tokens, stages * statistics + 1)`, `(n, scores)` and `(n, positions * blocks)`.
 
     Args:
         statistics: node statistics.
         scores: network proxies.
         slots: places of the space; none for networks of no known space.
+        blocks: block statistics.
         reduction: over the elements of a node.
     """
 
@@ -132,9 +139,10 @@ class TokenEncoder(Encoder):
         statistics: Sequence[str],
         scores: Sequence[str],
         slots: Sequence[Slot] = (),
+        blocks: Sequence[str] = (),
         reduction: Reduction = "mean",
     ) -> None:
-        super().__init__(statistics, scores)
+        super().__init__(statistics, scores, blocks)
         self.reduction = reduction
         self.slots = tuple(slots)
         self.edges = list(dict.fromkeys(slot.edge for slot in slots)) or [f"depth {i}/8" for i in range(8)]
@@ -146,7 +154,9 @@ class TokenEncoder(Encoder):
         flags = np.repeat(present[..., None], len(self.statistics), axis=-1)
         cells = RankGauss().fit(values.reshape(n, -1), flags.reshape(n, -1))
         scores = RankGauss().fit(self._score_matrix(table))
-        self.arrays = {"cells": cells.quantiles, "scores": scores.quantiles}
+        positions = min(int(np.diff(table.block_offsets).max()), MOST_BLOCKS) if self.blocks else 0
+        blocks = RankGauss().fit(self._block_matrix(table, positions))
+        self.arrays = {"cells": cells.quantiles, "scores": scores.quantiles, "blocks": blocks.quantiles}
 
     def _transform(self, table: FeatureTable) -> Inputs:
         values, present = self._cells(table)
@@ -154,7 +164,9 @@ class TokenEncoder(Encoder):
         scaled = _scale(self.arrays["cells"], values.reshape(n, -1)).reshape(values.shape) * present[..., None]
         tokens = np.concatenate([scaled.reshape(n, len(self.edges), -1), present.any(2, keepdims=True)], axis=2)
         scores = _scale(self.arrays["scores"], self._score_matrix(table))
-        return tokens.astype(np.float32), scores.astype(np.float32)
+        positions = len(self.arrays["blocks"]) // max(len(self.blocks), 1)
+        blocks = _scale(self.arrays["blocks"], self._block_matrix(table, positions))
+        return tokens.astype(np.float32), scores.astype(np.float32), blocks.astype(np.float32)
 
     def _cells(self, table: FeatureTable) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
         """Return the mean of each statistic, `(n, edges, stages, statistics)`, and where there is a node at all."""
@@ -178,6 +190,16 @@ class TokenEncoder(Encoder):
         return (
             np.stack([table.scores[name] for name in self.scores], axis=1) if self.scores else np.zeros((len(table), 0))
         )
+
+    def _block_matrix(self, table: FeatureTable, positions: int) -> NDArray[np.float64]:
+        """Return block statistics at `positions` places along each network, `(n, positions * blocks)`, or NaN."""
+        counts = np.diff(table.block_offsets)
+        out = np.full((len(table), positions, len(self.blocks)), np.nan)
+        rows = np.flatnonzero(counts)
+        index = table.block_offsets[rows, None] + np.arange(positions) * counts[rows, None] // max(positions, 1)
+        for j, name in enumerate(self.blocks):
+            out[rows, :, j] = table.block_statistics[name][index]
+        return out.reshape(len(table), -1)
 
 
 def _scale(quantiles: NDArray[np.float64], values: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -1,8 +1,9 @@
-"""Scaling that is fitted on features alone, without labels, and travels with the ranker."""
+"""Scaling by rank to a normal distribution: of features, without labels, and of labels."""
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri
+from scipy.stats import rankdata
 
 from parzc.errors import InputError
 
@@ -57,3 +58,9 @@ class RankGauss:
         edge = 0.5 / self.knots
         normal: NDArray[np.float64] = ndtri(np.clip(out, edge, 1 - edge))
         return normal
+
+
+def normal_scores(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return what `(n,)` values would be if they were normally distributed in the same order; equal ones stay equal."""
+    scores: NDArray[np.float64] = ndtri((rankdata(values) - 0.5) / len(values))
+    return scores

@@ -12,7 +12,8 @@ class TokenMixer(nn.Module):
 
     The parts are those of the ParZC paper's mixer (sec. 3.3) in the same order: Bayesian layer, blocks that mix across
     segments, pooling, Bayesian head. What differs is that a segment is a place of the search space, where the paper
-    cuts a projection of all statistics into segments.
+    cuts a projection of all statistics into segments. Scores may be hidden, for pre-training: every score comes with a
+    flag that says whether it is shown.
 
     Args:
         tokens: number of positions.
@@ -39,19 +40,30 @@ class TokenMixer(nn.Module):
         rho: float = -5.0,
     ) -> None:
         super().__init__()
-        self.embed = BayesianLinear(channels, dim, rho=rho)
+        self.embed_tokens = BayesianLinear(channels, dim, rho=rho)
         self.place = nn.Parameter(0.02 * torch.randn(tokens, dim))
-        self.embed_scores = nn.Linear(scores, dim) if scores else None
+        self.embed_scores = nn.Linear(2 * scores, dim) if scores else None
         count = tokens + bool(scores)
         blocks = [MixerBlock(count, dim, segment_expansion, channel_expansion, 2, dropout) for _ in range(depth)]
         self.blocks = nn.Sequential(*blocks)
         self.norm = nn.LayerNorm(dim)
         self.head = BayesianLinear(dim, 1, rho=rho)
 
-    def forward(self, tokens: Tensor, scores: Tensor) -> Tensor:
-        """Score `(batch, tokens, channels)` and `(batch, scores)` as `(batch,)`; bigger is better."""
-        x = self.embed(tokens) + self.place
+    def embed(self, tokens: Tensor, scores: Tensor, shown: Tensor | None = None) -> Tensor:
+        """Map `(batch, tokens, channels)` and `(batch, scores)` to `(batch, dim)`.
+
+        Args:
+            tokens: statistics of each position.
+            scores: network scores.
+            shown: `(batch, scores)`, 1 where a score may be seen and 0 where it is hidden; all are shown if not given.
+        """
+        x = self.embed_tokens(tokens) + self.place
         if self.embed_scores is not None:
-            x = torch.cat([x, self.embed_scores(scores).unsqueeze(1)], dim=1)
-        score: Tensor = self.head(self.norm(self.blocks(x)).mean(1))
+            shown = torch.ones_like(scores) if shown is None else shown
+            x = torch.cat([x, self.embed_scores(torch.cat([scores * shown, shown], 1)).unsqueeze(1)], dim=1)
+        return torch.mean(self.norm(self.blocks(x)), dim=1)
+
+    def forward(self, tokens: Tensor, scores: Tensor, *_: Tensor) -> Tensor:
+        """Score networks as `(batch,)`, bigger is better; further inputs are for other members of the ranker."""
+        score: Tensor = self.head(self.embed(tokens, scores))
         return score.squeeze(-1)

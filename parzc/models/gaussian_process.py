@@ -1,0 +1,189 @@
+"""The Gaussian process of the default ranker: what a label says of the networks that are like the labelled one."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+LABELS = 400
+"""Labels that the kernel's parameters are fitted to; all of them enter the predictions."""
+LINEAR, STATIONARY = 2, 2
+JITTER = 1e-5
+
+
+class GaussianProcess(nn.Module):
+    """Gaussian process on node statistics, network scores and block statistics, in double precision.
+
+    The kernel is the sum of four: a linear one on the first principal component of the network scores (most proxies
+    agree, more or less, and where labels are few their common order is the best guess), a linear one on all network
+    scores, and a Matern 3/2 kernel each on the network scores with the block statistics and on the tokens. Amplitudes,
+    length scales and noise maximise the posterior under log-normal priors.
+
+    Args:
+        labelled: number of labelled networks.
+        shapes: of one row of tokens, network scores and block statistics.
+
+    Source: Rasmussen and Williams, "Gaussian Processes for Machine Learning", 2006, chapters 2, 4 and 5.
+    """
+
+    points: Tensor
+    direction: Tensor
+    log_amplitude: Tensor
+    log_length: Tensor
+    log_noise: Tensor
+    factor: Tensor
+    weights: Tensor
+    origin: Tensor
+
+    def __init__(self, labelled: int, shapes: Sequence[tuple[int, ...]]) -> None:
+        super().__init__()
+        self.sizes = [math.prod(shape) for shape in shapes]
+        sizes = {
+            "points": (labelled, sum(self.sizes)),
+            "direction": (self.sizes[1],),
+            "origin": (self.sizes[1],),
+            "factor": (labelled, labelled),
+            "weights": (labelled,),
+        }
+        for name, size in sizes.items():
+            self.register_buffer(name, torch.zeros(size, dtype=torch.float64))
+        start = {"log_amplitude": [-math.log(5)] * (LINEAR + STATIONARY), "log_length": [0.3] * STATIONARY}
+        for name, value in {**start, "log_noise": -2.5}.items():
+            self.register_buffer(name, torch.tensor(value, dtype=torch.float64))
+
+    def fit(self, inputs: Sequence[Tensor], targets: Tensor, pool: Sequence[Tensor], seed: int) -> "GaussianProcess":
+        """Learn from labelled networks.
+
+        Args:
+            inputs: tokens, network scores and block statistics of the labelled networks.
+            targets: `(labelled,)` normal scores of their accuracies.
+            pool: the same inputs of networks without labels, for the principal component.
+            seed: of the labels that the kernel's parameters are fitted to, where there are more than `LABELS`.
+        """
+        scores = pool[1].double()
+        self.origin = scores.mean(0)
+        if scores.shape[1]:
+            _, spread, directions = torch.linalg.svd(scores - self.origin, full_matrices=False)
+            self.direction = directions[0] * math.sqrt(len(scores)) / spread[0].clamp_min(1e-12)
+        self.points, targets = _flat(inputs), targets.double()
+        order = torch.randperm(len(targets), generator=torch.Generator().manual_seed(seed))[:LABELS]
+        self._fit_kernel(self.points[order], targets[order])
+        covariance = self._kernel(*self._distances(self.points, self.points)) + self._noise(len(targets))
+        self.factor = torch.linalg.cholesky(covariance)
+        self.weights = torch.cholesky_solve(targets[:, None], self.factor)[:, 0]
+        return self
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        """Return the posterior mean `(batch,)` of the normal score of each network's accuracy."""
+        return self._between(_flat(inputs), self.points) @ self.weights
+
+    def variance(self, *inputs: Tensor) -> Tensor:
+        """Return the posterior variance `(batch,)` of each network's normal score, label noise included."""
+        points = _flat(inputs)
+        explained = self._whitened(points).square().sum(0)
+        return self._own(points) - explained + self.log_noise.exp()
+
+    def most_informative(self, candidates: Sequence[Tensor], n: int, seed: int, reference: int = 1000) -> list[int]:
+        """Return the `n` candidates whose labels, one after the other, would lower the total variance most.
+
+        Args:
+            candidates: inputs of the networks to choose from.
+            n: how many to choose.
+            seed: of the networks whose variance counts, drawn from the candidates.
+            reference: how many of these.
+
+        Source: Cohn, "Neural Network Exploration Using Optimal Experiment Design", 1996.
+        """
+        points = _flat(candidates)
+        drawn = torch.randperm(len(points), generator=torch.Generator().manual_seed(seed))[:reference]
+        white = self._whitened(points)
+        shared = self._between(points[drawn], points) - white[:, drawn].T @ white
+        own = self._own(points) - white.square().sum(0)
+        noise, updates = self.log_noise.exp(), torch.zeros(0, len(points), dtype=torch.float64)
+        chosen: list[int] = []
+        for _ in range(min(n, len(points))):
+            gain = shared.square().sum(0) / (own + noise)
+            gain[chosen] = -1.0
+            pick = int(gain.argmax())
+            # The covariance of the pick with every candidate, what earlier picks explain taken off.
+            column = self._between(points[pick : pick + 1], points)[0] - white[:, pick] @ white
+            column = (column - updates[:, pick] @ updates) / (own[pick] + noise).sqrt()
+            shared, own = shared - column[drawn, None] * column, own - column.square()
+            updates = torch.cat([updates, column[None]])
+            chosen.append(pick)
+        return chosen
+
+    def _fit_kernel(self, points: Tensor, targets: Tensor) -> None:
+        distances = self._distances(points, points)
+        parameters = [p.clone().requires_grad_() for p in (self.log_amplitude, self.log_length, self.log_noise)]
+        centres = [p.clone() for p in (self.log_amplitude, self.log_length, self.log_noise)]
+        optimizer = torch.optim.LBFGS(parameters, max_iter=60, line_search_fn="strong_wolfe")
+
+        def objective() -> Tensor:
+            optimizer.zero_grad()
+            self.log_amplitude, self.log_length, self.log_noise = parameters
+            factor = torch.linalg.cholesky(self._kernel(*distances) + self._noise(len(targets)))
+            fit = torch.linalg.solve_triangular(factor, targets[:, None], upper=False).square().sum() / 2
+            loss: Tensor = fit + factor.diagonal().log().sum()
+            for parameter, centre, spread in zip(parameters, centres, (0.7, 0.7, 1.0), strict=True):
+                loss = loss + ((parameter - centre) / spread).square().sum() / 2
+            loss.backward()
+            return loss
+
+        with torch.enable_grad():
+            optimizer.step(objective)  # type: ignore[no-untyped-call]
+        self.log_amplitude, self.log_length, self.log_noise = (p.detach() for p in parameters)
+
+    def _noise(self, n: int) -> Tensor:
+        return (self.log_noise.exp() + JITTER) * torch.eye(n, dtype=torch.float64, device=self.points.device)
+
+    def _views(self, points: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+        """Return what the linear and the stationary kernels see, scaled so that a product is a mean over columns."""
+        tokens, scores, blocks = torch.split(points, self.sizes, dim=1)
+        centred = scores - self.origin
+        linear = [(centred @ self.direction)[:, None], centred]
+        stationary = [torch.cat([scores, blocks], 1), tokens]
+        return [_scaled(t) for t in linear], [_scaled(t) for t in stationary]
+
+    def _distances(self, left: Tensor, right: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+        (linear, stationary), (others, other_stationary) = self._views(left), self._views(right)
+        products = [a @ b.T for a, b in zip(linear, others, strict=True)]
+        # Without the matrix product, whose cancellation would make a point lie apart from itself.
+        mode = "donot_use_mm_for_euclid_dist"
+        apart = [torch.cdist(a, b, compute_mode=mode) for a, b in zip(stationary, other_stationary, strict=True)]
+        return products, apart
+
+    def _kernel(self, products: list[Tensor], apart: list[Tensor]) -> Tensor:
+        amplitudes, lengths = self.log_amplitude.exp(), self.log_length.exp()
+        total = torch.zeros_like(apart[0])
+        for amplitude, product in zip(amplitudes[:LINEAR], products, strict=True):
+            total = total + amplitude * product
+        for amplitude, length, distance in zip(amplitudes[LINEAR:], lengths, apart, strict=True):
+            scaled = math.sqrt(3) * distance / length
+            total = total + amplitude * (1 + scaled) * torch.exp(-scaled)
+        return total
+
+    def _between(self, left: Tensor, right: Tensor) -> Tensor:
+        return self._kernel(*self._distances(left, right))
+
+    def _own(self, points: Tensor) -> Tensor:
+        """Return the prior variance of each point, `(n,)`."""
+        linear, _ = self._views(points)
+        amplitudes = self.log_amplitude.exp()
+        total = amplitudes[LINEAR:].sum().expand(len(points))
+        for amplitude, t in zip(amplitudes[:LINEAR], linear, strict=True):
+            total = total + amplitude * t.square().sum(1)
+        return total
+
+    def _whitened(self, points: Tensor) -> Tensor:
+        white: Tensor = torch.linalg.solve_triangular(self.factor, self._between(self.points, points), upper=False)
+        return white
+
+
+def _flat(inputs: Sequence[Tensor]) -> Tensor:
+    return torch.cat([t.double().flatten(1) for t in inputs], 1)
+
+
+def _scaled(t: Tensor) -> Tensor:
+    return t / math.sqrt(max(t.shape[1], 1))
