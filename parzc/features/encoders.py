@@ -17,7 +17,7 @@ from parzc.features.layouts import Reduction, encoded, node_matrix, slot_columns
 from parzc.features.scaling import RankGauss
 from parzc.features.table import FeatureTable
 
-Inputs = tuple[NDArray[np.float32], ...]
+Inputs = tuple[NDArray[np.float32] | NDArray[np.bool_], ...]
 
 
 class Encoder(ABC):
