@@ -16,7 +16,9 @@ from parzc.datasets import get_space
 from parzc.errors import InputError
 from parzc.features import FeatureTable, NodeFeatures
 from parzc.features.encoders import Encoder, PaddedEncoder, TokenEncoder
+from parzc.features.graphs import GraphEncoder
 from parzc.models.bayesian import sample_weights
+from parzc.models.fusion import GRAPHS, FusedRanker, graph_encoder
 from parzc.models.mixer import MABN
 from parzc.models.token_mixer import TokenMixer
 from parzc.presets import Preset, get_preset
@@ -152,17 +154,41 @@ class Ranker(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # scikit-lea
 
 
 def make_encoder(preset: Preset, space: str = "") -> Encoder:
-    """Return the unfitted encoder of a preset for networks of `space`."""
+    """Return the unfitted encoder of a preset for networks of `space`.
+
+    Raises:
+        InputError: if there is no such space, or the preset reads graphs and cannot.
+    """
+    _check_graph(preset, space)
     slots = get_space(space).slots if space else ()
     if preset.encoder == "padded":
-        return PaddedEncoder(preset.statistics, width=len(slots))
+        nodes = PaddedEncoder(preset.statistics, width=len(slots))
+        return nodes if preset.graph == "none" else GraphEncoder(nodes, get_space(space))
     return TokenEncoder(preset.statistics, preset.scores, slots)
+
+
+def _check_graph(preset: Preset, space: str) -> None:
+    if preset.graph not in ("none", *GRAPHS):
+        raise InputError(f"there is no architecture encoder '{preset.graph}'; choose one of none, {', '.join(GRAPHS)}")
+    if preset.graph != "none" and (preset.encoder, preset.model) != ("padded", "mabn"):
+        raise InputError(
+            f"the architecture encoder '{preset.graph}' goes with the model 'mabn', not with '{preset.model}'; "
+            "choose the preset 'paper'"
+        )
+    if preset.graph != "none" and not space:
+        raise InputError(
+            f"the architecture encoder '{preset.graph}' needs the search space of the networks; name it, for example "
+            "Ranker(space='nb201')"
+        )
 
 
 def make_model(preset: Preset, shapes: Sequence[tuple[int, ...]], seed: int) -> nn.Module:
     """Return the untrained model of a preset for inputs with rows of `shapes`, initialised from `seed`."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
+        if preset.graph != "none":
+            graph = graph_encoder(preset.graph, shapes[1][-1], **preset.graph_args)
+            return FusedRanker(MABN(shapes[0][0], **preset.model_args, outputs=graph.dim), graph, graph.dim)
         if preset.model == "mabn":
             return MABN(shapes[0][0], **preset.model_args)
         return TokenMixer(*shapes[0], *shapes[1], **preset.model_args)
@@ -172,10 +198,11 @@ def _as_table(features: Features) -> FeatureTable:
     return features if isinstance(features, FeatureTable) else FeatureTable.of(features)
 
 
-def _score(
-    model: nn.Module, inputs: tuple[Tensor, ...], seed: int | None = None, batch: int = 4096
-) -> NDArray[np.float64]:
+def _score(model: nn.Module, inputs: tuple[Tensor, ...], seed: int | None = None) -> NDArray[np.float64]:
     """Return the scores with the mean weights, or with weights drawn from `seed`, the same for every batch."""
+    # Attention between the vertices of large graphs takes memory; 4096 rows are few enough otherwise.
+    largest = max(x[0].numel() for x in inputs)
+    batch = max(1, min(4096, 2**22 // largest))
     parts = []
     with torch.no_grad():
         for rows in zip(*(torch.split(x, batch) for x in inputs), strict=True):

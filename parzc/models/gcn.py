@@ -31,7 +31,7 @@ class GCN(nn.Module):
         sizes = list(itertools.pairwise(widths))
         self.along = nn.ModuleList([DenseGCNConv(width, out, bias=False) for width, out in sizes])
         self.against = nn.ModuleList([DenseGCNConv(width, out, bias=False) for width, out in sizes])
-        self.dropout = nn.Dropout(dropout)
+        self.norm, self.dropout = nn.LayerNorm(dim), nn.Dropout(dropout)
 
     def forward(self, operations: Tensor, adjacency: Tensor, mask: Tensor) -> Tensor:
         """Embed graphs as `(batch, dim)`.
@@ -46,5 +46,5 @@ class GCN(nn.Module):
             # DenseGCNConv sums over the columns of a row: without the transpose a vertex takes from its readers.
             ahead, back = along(x, edges.transpose(1, 2), mask), against(x, edges, mask)
             x = self.dropout((torch.relu(ahead) + torch.relu(back)) / 2)
-        pooled: Tensor = x.sum(1) / mask.sum(1, keepdim=True)
+        pooled: Tensor = self.norm(x.sum(1) / mask.sum(1, keepdim=True))
         return pooled

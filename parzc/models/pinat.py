@@ -145,6 +145,7 @@ class PINAT(nn.Module):
         self.near = Neighbours(d_word_model, pine_hidden, d_word_model)
         self.place = nn.Linear(WALKS + 2, d_word_model)
         self.norm, self.dropout = nn.LayerNorm(d_word_model), nn.Dropout(dropout)
+        self.pooled_norm = nn.LayerNorm(d_word_model)
         self.layers = nn.ModuleList(
             [PINATLayer(d_word_model, n_head, pine_hidden, d_kv, d_inner, dropout) for _ in range(n_layers)]
         )
@@ -162,5 +163,5 @@ class PINAT(nn.Module):
         for layer in self.layers:
             x = layer(x, edges, mask)
         there = mask.unsqueeze(2)
-        pooled: Tensor = (x * there).sum(1) / there.sum(1)
+        pooled: Tensor = self.pooled_norm((x * there).sum(1) / there.sum(1))
         return pooled
