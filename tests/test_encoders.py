@@ -32,8 +32,11 @@ SMALL_GRAPHS = {
 }  # fmt: skip
 
 
+QUICK = SMALL_PAPER | {"training.batch": 20}
+
+
 def ranker_of(graph, **changes):
-    settings = SMALL_PAPER | SMALL_GRAPHS[graph] | {"training.batch": 20} | changes
+    settings = QUICK | SMALL_GRAPHS[graph] | changes
     return Ranker("paper", "nb201", settings=settings).fit(TRAIN, LABELS[:60])
 
 
@@ -44,13 +47,13 @@ def ranker(request):
 
 def test_labels_that_only_the_graph_explains_are_ranked(ranker):
     assert kendall_tau(ranker.predict(TEST), LABELS[60:]) > 0.6
-    blind = Ranker("paper", "nb201", settings=SMALL_PAPER).fit(TRAIN, LABELS[:60])
+    blind = Ranker("paper", "nb201", settings=QUICK).fit(TRAIN, LABELS[:60])
     assert abs(kendall_tau(blind.predict(TEST), LABELS[60:])) < 0.3
 
 
 def test_node_statistics_enter_too():
     features, labels = table(110)
-    ranker = Ranker("paper", "nb201", settings=SMALL_PAPER | SMALL_GRAPHS["gcn"])
+    ranker = Ranker("paper", "nb201", settings=QUICK | SMALL_GRAPHS["gcn"])
     scores = ranker.fit(features[:50].rename(ARCHS[:50]), labels[:50]).predict(features[50:].rename(ARCHS[50:]))
     assert kendall_tau(scores, labels[50:]) > 0.5
 
@@ -94,7 +97,7 @@ def test_twins_get_one_score(ranker):
 
 
 def test_a_folder_from_before_there_were_encoders_is_read(tmp_path):
-    paper = fitted("paper")
+    paper = fitted("paper", **{"training.epochs": 1})
     paper.save(tmp_path)
     path = tmp_path / "config.json"
     config = json.loads(path.read_text())
@@ -138,7 +141,7 @@ def test_rows_that_are_no_architectures_are_refused(ranker):
         with pytest.raises(InputError, match=sentence):
             predict(TABLE[60:])
     with pytest.raises(InputError, match=sentence):
-        Ranker("paper", "nb201", settings=SMALL_PAPER | SMALL_GRAPHS["gcn"]).fit(TRAIN, LABELS[:60], TABLE[60:])
+        Ranker("paper", "nb201", settings=QUICK | SMALL_GRAPHS["gcn"]).fit(TRAIN, LABELS[:60], TABLE[60:])
 
 
 def test_tabular_learners_read_the_graphs_too():
