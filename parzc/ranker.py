@@ -13,17 +13,15 @@ from sklearn.base import BaseEstimator, RegressorMixin
 from torch import Tensor, nn
 
 from parzc import checkpoint
-from parzc.datasets import get_space
+from parzc.assembly import make_beside, make_encoder, make_model
 from parzc.errors import InputError
 from parzc.features import FeatureTable, NodeFeatures
-from parzc.features.encoders import Encoder, PaddedEncoder, TokenEncoder
 from parzc.features.scaling import normal_scores
 from parzc.models.bayesian import sample_weights
 from parzc.models.boosted_trees import BoostedTrees
 from parzc.models.gaussian_process import GaussianProcess
-from parzc.models.mixer import MABN
 from parzc.models.token_mixer import TokenMixer
-from parzc.presets import Preset, get_preset
+from parzc.presets import get_preset
 from parzc.pretraining import continued, pretrain
 from parzc.training import train
 
@@ -213,36 +211,6 @@ class Ranker(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # scikit-lea
         return scores
 
 
-def make_encoder(preset: Preset, space: str = "") -> Encoder:
-    """Return the unfitted encoder of a preset for networks of `space`."""
-    slots = get_space(space).slots if space else ()
-    if preset.encoder == "padded":
-        return PaddedEncoder(preset.statistics, width=len(slots))
-    return TokenEncoder(preset.statistics, preset.scores, slots, preset.blocks)
-
-
-def make_model(preset: Preset, shapes: Sequence[tuple[int, ...]], seed: int) -> nn.Module:
-    """Return the untrained model of a preset for inputs with rows of `shapes`, initialised from `seed`."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        if preset.model == "mabn":
-            return MABN(shapes[0][0], **preset.model_args)
-        return TokenMixer(*shapes[0], *shapes[1], **preset.model_args)
-
-
-def make_beside(name: str, labelled: int, shapes: Sequence[tuple[int, ...]]) -> GaussianProcess | BoostedTrees:
-    """Return the unfitted member called `name` of a preset's `beside`.
-
-    Raises:
-        InputError: if there is none.
-    """
-    if name == "gaussian_process":
-        return GaussianProcess(labelled, shapes)
-    if name == "boosted_trees":
-        return BoostedTrees()
-    raise InputError(f"there is no member '{name}'; choose gaussian_process or boosted_trees")
-
-
 def _as_table(features: Features) -> FeatureTable:
     return features if isinstance(features, FeatureTable) else FeatureTable.of(features)
 
@@ -258,7 +226,9 @@ def _score(model: nn.Module, inputs: Inputs, seed: int | None = None) -> NDArray
     return _in_batches(run, inputs)
 
 
-def _in_batches(run: Callable[..., Tensor], inputs: Inputs, batch: int = 4096) -> NDArray[np.float64]:
+def _in_batches(run: Callable[..., Tensor], inputs: Inputs) -> NDArray[np.float64]:
+    # Attention between the vertices of large graphs takes memory; 4096 rows are few enough otherwise.
+    batch = max(1, min(4096, 2**22 // max(x[0].numel() for x in inputs)))
     with torch.no_grad():
         parts = [run(*rows) for rows in zip(*(torch.split(x, batch) for x in inputs), strict=True)]
     values: NDArray[np.float64] = torch.cat(parts).double().numpy()

@@ -6,10 +6,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.exceptions import ConvergenceWarning
 
+from parzc.assembly import make_encoder
 from parzc.features import FeatureTable
 from parzc.models.baselines import BASELINES
 from parzc.presets import get_preset
-from parzc.ranker import make_encoder
 
 
 class TabularRanker:
@@ -20,10 +20,13 @@ class TabularRanker:
         preset: whose encoder to use.
         space: name of the search space.
         seed: of the learner.
+        graph: encoder of the architecture that the ranker adds to the preset; its graphs are then inputs here, too.
     """
 
-    def __init__(self, method: str, preset: str = "default", space: str = "", seed: int = 0) -> None:
-        self.encoder = make_encoder(get_preset(preset), space)
+    def __init__(
+        self, method: str, preset: str = "default", space: str = "", seed: int = 0, graph: str = "none"
+    ) -> None:
+        self.encoder = make_encoder(get_preset(preset).override({"graph": graph}), space)
         self.estimator = BASELINES[method](seed)
 
     def fit(

@@ -45,7 +45,32 @@ def _default_space(trial: optuna.Trial) -> dict[str, Any]:
     }
 
 
+def _gcn_space(trial: optuna.Trial) -> dict[str, Any]:
+    return {
+        "graph.dim": trial.suggest_int("graph.dim", 32, 128, log=True),
+        "graph.depth": trial.suggest_int("graph.depth", 2, 5),
+        "graph.dropout": trial.suggest_float("graph.dropout", 0.01, 0.5),
+    }
+
+
+def _pinat_space(trial: optuna.Trial) -> dict[str, Any]:
+    # Section A.4 of the ParZC paper; its epochs are among the settings of the preset. Sizes are cut to what one core
+    # trains: there d_word_model and d_inner are 256 to 1024, d_kv is 32 to 128 and pine_hidden goes to 128.
+    return {
+        "graph.n_layers": trial.suggest_int("graph.n_layers", 2, 5),
+        "graph.n_head": trial.suggest_int("graph.n_head", 3, 8),
+        "graph.pine_hidden": trial.suggest_int("graph.pine_hidden", 8, 32, log=True),
+        "graph.d_word_model": trial.suggest_int("graph.d_word_model", 32, 128, log=True),
+        "graph.d_kv": trial.suggest_int("graph.d_kv", 8, 32, log=True),
+        "graph.d_inner": trial.suggest_int("graph.d_inner", 64, 256, log=True),
+        "graph.dropout": trial.suggest_float("graph.dropout", 0.01, 0.5),
+    }
+
+
 SEARCH_SPACES: Mapping[str, Suggest] = {"default": _default_space, "paper": _paper_space}
+"""Preset to its settings."""
+GRAPH_SPACES: Mapping[str, Suggest] = {"gcn": _gcn_space, "pinat": _pinat_space}
+"""Encoder of architectures to its settings."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +99,7 @@ def tune(
     journal: Path | None = None,
     folds: int = 3,
     seed: int = 0,
+    encoder: str = "none",
 ) -> Tuned:
     """Search a preset's settings by cross-validated Kendall tau inside the labelled networks.
 
@@ -88,6 +114,7 @@ def tune(
             and ends as if it had never stopped.
         folds: of the cross-validation.
         seed: of folds, sampler and rankers.
+        encoder: of architectures, which the ranker adds to the preset and whose settings are searched with it.
 
     Returns:
         The best settings.
@@ -103,8 +130,9 @@ def tune(
     storage = None
     if journal is not None:
         storage = JournalStorage(JournalFileBackend(str(journal)))
+    method = preset if encoder == "none" else f"{preset}-{encoder}"
     study = optuna.create_study(
-        study_name=f"{space or 'networks'}-{preset}-{_digest(features, accuracies, folds, seed)}",
+        study_name=f"{space or 'networks'}-{method}-{_digest(features, accuracies, folds, seed)}",
         storage=storage,
         load_if_exists=True,
         direction="maximize",
@@ -114,6 +142,8 @@ def tune(
 
     def objective(trial: optuna.Trial) -> float:
         settings = SEARCH_SPACES[preset](trial)
+        if encoder != "none":
+            settings |= {"graph": encoder, **GRAPH_SPACES[encoder](trial)}
         trial.set_user_attr("settings", settings)
         values: list[float] = []
         for fold, (train, test) in enumerate(parts):
@@ -150,10 +180,12 @@ class TunedRanker:
         seed: of the study and the ranker.
         trials: see `tune`.
         folder: where the journal of the study is kept, one for each seed.
+        encoder: see `tune`.
     """
 
-    def __init__(self, preset: str, space: str, seed: int, trials: int, folder: Path) -> None:
+    def __init__(self, preset: str, space: str, seed: int, trials: int, folder: Path, encoder: str = "none") -> None:
         self.preset, self.space, self.seed, self.trials, self.folder = preset, space, seed, trials, folder
+        self.encoder = encoder
 
     def fit(
         self, features: FeatureTable, accuracies: NDArray[np.float64], unlabelled: FeatureTable | None = None
@@ -168,6 +200,7 @@ class TunedRanker:
             unlabelled=unlabelled,
             journal=self.folder / f"study-{self.seed}.journal",
             seed=self.seed,
+            encoder=self.encoder,
         )
         self.ranker_ = Ranker(self.preset, self.space, self.seed, self.tuned_.settings)
         self.ranker_.fit(features, accuracies, unlabelled)

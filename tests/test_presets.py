@@ -1,13 +1,14 @@
 """The settings of the rankers and how they are changed."""
 
 import re
-from dataclasses import FrozenInstanceError, asdict
+from dataclasses import FrozenInstanceError, asdict, replace
 
 import pytest
 
 from parzc.errors import InputError
 from parzc.features import list_proxies, list_statistics
-from parzc.presets import PRESETS, Preset, get_preset
+from parzc.models.fusion import GRAPHS
+from parzc.presets import GRAPH_SETTINGS, PRESETS, Preset, get_preset
 from parzc.training import TrainingConfig
 
 BASE = Preset(
@@ -29,6 +30,8 @@ BASE = Preset(
         ({"statistics": ["fisher", "snip"]}, {"statistics": ("fisher", "snip")}),
         ({"scores": ()}, {"scores": ()}),
         ({"encoder": "padded", "model": "mabn"}, {"encoder": "padded", "model": "mabn"}),
+        ({"graph": "none"}, {"graph": "none"}),
+        ({"graph.depth": 1}, {"graph_args": {"depth": 1}}),
         ({"model.dim": 16}, {"model_args": {"dim": 16, "depth": 2}}),
         ({"model.dropout": 0.3}, {"model_args": {"dim": 8, "depth": 2, "dropout": 0.3}}),
         ({"model.dim": 16, "model.depth": 1}, {"model_args": {"dim": 16, "depth": 1}}),
@@ -44,6 +47,15 @@ def test_a_training_setting_reaches_the_training_loop():
     assert asdict(preset) | {"training": None} == asdict(BASE) | {"training": None}
 
 
+@pytest.mark.parametrize("graph", GRAPH_SETTINGS)
+def test_a_graph_brings_its_learning_rate_unless_one_is_given(graph):
+    preset = BASE.override({"graph": graph})
+    assert preset == replace(BASE, graph=graph, training=replace(BASE.training, learning_rate=1e-3))
+    for settings in ({"graph": graph, "training.learning_rate": 0.5}, {"training.learning_rate": 0.5, "graph": graph}):
+        assert BASE.override(settings).training.learning_rate == 0.5
+    assert BASE.override({"graph": "none"}) == BASE and set(GRAPH_SETTINGS) == set(GRAPHS)
+
+
 def test_overriding_leaves_the_preset_alone():
     before = asdict(BASE)
     BASE.override({"model.dim": 99, "training.epochs": 1, "members": 9})
@@ -55,8 +67,8 @@ def test_overriding_leaves_the_preset_alone():
 @pytest.mark.parametrize(
     "key",
     [
-        "epochs", "training", "training.epoch", "training.model.dim", "model_args", "optimizer.name", "", "dim",
-        "Members", "members.count",
+        "epochs", "training", "training.epoch", "training.model.dim", "model_args", "graph_args", "optimizer.name", "",
+        "dim", "Members", "members.count",
     ],
 )  # fmt: skip
 def test_a_setting_that_does_not_exist_is_named(key):

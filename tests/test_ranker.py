@@ -15,11 +15,12 @@ from sklearn.model_selection import KFold, cross_val_score
 from torch import nn
 
 import parzc
+from parzc.assembly import make_encoder, make_model
 from parzc.errors import InputError
 from parzc.features import FeatureTable
 from parzc.metrics import kendall_tau
 from parzc.presets import PRESETS
-from parzc.ranker import Ranker, make_encoder, make_model
+from parzc.ranker import Ranker
 
 
 def test_the_default_ranks_networks_it_has_not_seen(ranker):

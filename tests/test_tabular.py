@@ -5,10 +5,11 @@ import pytest
 from helpers import table
 from sklearn.base import clone
 
+from parzc.assembly import make_encoder
 from parzc.metrics import kendall_tau
 from parzc.models.baselines import BASELINES
 from parzc.presets import PRESETS, get_preset
-from parzc.ranker import Ranker, make_encoder
+from parzc.ranker import Ranker
 from parzc.tabular import TabularRanker
 
 TABLE, LABELS = table(100)

@@ -9,14 +9,17 @@ from helpers import SMALL, SMALL_PAPER, table
 from sklearn.model_selection import KFold
 
 from parzc import tuning
+from parzc.datasets import get_space
 from parzc.errors import InputError
 from parzc.metrics import kendall_tau
+from parzc.models.fusion import GRAPHS, graph_encoder
 from parzc.presets import PRESETS, get_preset
 from parzc.ranker import Ranker
-from parzc.tuning import SEARCH_SPACES, tune
+from parzc.tuning import GRAPH_SPACES, SEARCH_SPACES, tune
 
 POOL, LABELS = table(40)
 TRAIN, TARGETS = POOL[:24], LABELS[:24]
+NB201 = get_space("nb201")
 QUICK = SMALL | {"members": 1}
 
 
@@ -202,6 +205,33 @@ def test_a_ranker_takes_the_settings_that_are_searched(preset):
     settings = SEARCH_SPACES[preset](suggested(0)) | quick | {"training.epochs": 2}
     scores = Ranker(preset, "nb201", settings=settings).fit(TRAIN, TARGETS).predict(POOL)
     assert np.isfinite(scores).all() and len(np.unique(scores)) == 40
+
+
+@pytest.mark.parametrize("number", range(3))
+@pytest.mark.parametrize("encoder", GRAPH_SPACES)
+def test_every_setting_of_an_encoder_is_one_that_it_takes(encoder, number):
+    settings = GRAPH_SPACES[encoder](suggested(number))
+    assert all(key.startswith("graph.") for key in settings)
+    model = graph_encoder(encoder, 7, **{key.removeprefix("graph."): value for key, value in settings.items()})
+    assert model.dim in settings.values()
+
+
+def test_the_settings_of_an_encoder_are_searched_with_those_of_the_preset(monkeypatch, tmp_path):
+    quick = SMALL_PAPER | {"training.epochs": 2}
+    monkeypatch.setattr(tuning, "SEARCH_SPACES", {"paper": lambda _: quick})
+    archs = [NB201.canonical(arch) for arch in NB201.sample(12, 0)]
+    named = {"features": TRAIN[:12].rename(archs), "accuracies": TARGETS[:12], "preset": "paper"}
+    tuned = run(1, encoder="gcn", journal=tmp_path / "journal", **named)
+    assert set(tuned.settings) == {*quick, "graph", "graph.dim", "graph.depth", "graph.dropout"}
+    assert tuned.settings["graph"] == "gcn"
+    run(1, journal=tmp_path / "journal", **named)
+    storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(tmp_path / "journal")))
+    names = [name.rpartition("-")[0] for name in optuna.get_all_study_names(storage)]
+    assert names == ["nb201-paper-gcn", "nb201-paper"]
+
+
+def test_every_encoder_can_be_tuned():
+    assert set(GRAPH_SPACES) == set(GRAPHS)
 
 
 def test_every_preset_can_be_tuned():

@@ -14,12 +14,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from parzc.assembly import make_encoder
 from parzc.commands._run import read_features, run_command
 from parzc.datasets import Space, Table, get_space, list_spaces, list_tables, load_table
 from parzc.errors import InputError
 from parzc.features.store import write_atomically
 from parzc.importance import MIN_NETWORKS, node_importance
 from parzc.models.baselines import BASELINES
+from parzc.models.fusion import GRAPHS
 from parzc.presets import PRESETS, get_preset
 from parzc.protocol import Benchmark, Kind, Learner, compare, format_results
 from parzc.ranker import Ranker
@@ -38,6 +40,7 @@ class TrainConfig:
     table: str = ""
     target: str = ""
     preset: str = "default"
+    encoder: str = "none"
     tune: int = 0
     seeds: int = 10
     protocol: str = "honest"
@@ -66,6 +69,11 @@ def _parser() -> argparse.ArgumentParser:
     add("--table", help="file or name of the table with the accuracies")
     add("--target", help="label column of the table")
     add("--preset", help=f"ranker: {', '.join(PRESETS)} (default: {default.preset})")
+    add(
+        "--encoder",
+        choices=("none", *GRAPHS),
+        help="encoder of the architecture beside the node statistics, for --preset paper (default: none)",
+    )
     add("--tune", type=int, help="Optuna trials, cross-validated inside the labelled architectures (default: none)")
     add("--seeds", type=int, help=f"number of splits, each with a fit of every method (default: {default.seeds})")
     add(
@@ -75,7 +83,7 @@ def _parser() -> argparse.ArgumentParser:
         "table, training archs included (default: honest)",
     )
     add("--features", help="folder of a feature store (default: the features that come with the installation)")
-    add("--out", help="run folder (default: runs/SPACE-TARGET-SAMPLES-PRESET)")
+    add("--out", help="run folder (default: runs/SPACE-TARGET-SAMPLES-PRESET, and -ENCODER if there is one)")
     parser.add_argument("--config", default=None, help="a run.json to repeat; options given beside it win")
     parser.add_argument("--workers", type=int, default=None, help="processes (default: all cores)")
     parser.add_argument("--debug", action="store_true", default=False, help="show the traceback of an error")
@@ -92,7 +100,7 @@ def _config(args: argparse.Namespace) -> TrainConfig:
         raise InputError(f"there is no protocol '{config.protocol}'; choose one of {', '.join(PROTOCOLS)}")
     if config.tune < 0:
         raise InputError(f"--tune {config.tune} is not a number of trials; give 0 or more")
-    get_preset(config.preset)
+    make_encoder(get_preset(config.preset).override({"graph": config.encoder}), config.space)
     return config
 
 
@@ -118,15 +126,15 @@ def run(config: TrainConfig, workers: int) -> None:
     space = get_space(config.space)
     table = _load_table(config, space)
     print(f"table: {table.name}, {len(table)} archs, target {table.target} ({table.source})", flush=True)
-    out = Path(config.out or f"runs/{space.name}-{table.target}-{config.samples}-{config.preset}")
+    out = Path(config.out or f"runs/{space.name}-{table.target}-{config.samples}-{_method(config, '-')}")
     benchmark = _benchmark(config, space, table)
     benchmark.split(config.samples, 0)
     out.mkdir(parents=True, exist_ok=True)
-    ranker_name = f"parzc ({config.preset})"
+    ranker_name = f"parzc ({_method(config, ', ')})"
     learners: dict[str, tuple[Kind, Callable[[int], Learner]]] = {
         ranker_name: ("ranker", partial(_ranker, config, out))
     }
-    learners |= {name: ("baseline", partial(_tabular, name, config.preset, space.name)) for name in BASELINES}
+    learners |= {name: ("baseline", partial(_tabular, name, config)) for name in BASELINES}
     proxies = list(benchmark.features.scores)
     results = compare(
         benchmark, learners, proxies, config.samples, range(config.seeds), workers, partial(print, flush=True)
@@ -169,12 +177,20 @@ def _benchmark(config: TrainConfig, space: Space, table: Table) -> Benchmark:
 
 def _ranker(config: TrainConfig, out: Path, seed: int) -> Ranker | TunedRanker:
     if config.tune:
-        return TunedRanker(config.preset, config.space, seed, config.tune, out)
-    return Ranker(config.preset, config.space, seed)
+        return TunedRanker(config.preset, config.space, seed, config.tune, out, config.encoder)
+    return Ranker(config.preset, config.space, seed, _settings(config))
 
 
-def _tabular(name: str, preset: str, space: str, seed: int) -> TabularRanker:
-    return TabularRanker(name, preset, space, seed)
+def _settings(config: TrainConfig) -> dict[str, Any] | None:
+    return None if config.encoder == "none" else {"graph": config.encoder}
+
+
+def _method(config: TrainConfig, separator: str) -> str:
+    return config.preset if config.encoder == "none" else f"{config.preset}{separator}{config.encoder}"
+
+
+def _tabular(name: str, config: TrainConfig, seed: int) -> TabularRanker:
+    return TabularRanker(name, config.preset, config.space, seed, config.encoder)
 
 
 def _write_ranker(

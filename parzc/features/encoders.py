@@ -20,7 +20,7 @@ from parzc.features.table import FeatureTable
 MOST_BLOCKS = 32
 """Positions of block statistics along a network."""
 
-Inputs = tuple[NDArray[np.float32], ...]
+Inputs = tuple[NDArray[np.float32] | NDArray[np.bool_], ...]
 
 
 class Encoder(ABC):

@@ -128,7 +128,7 @@ class GaussianProcess(nn.Module):
             loss: Tensor = fit + factor.diagonal().log().sum()
             for parameter, centre, spread in zip(parameters, centres, (0.7, 0.7, 1.0), strict=True):
                 loss = loss + ((parameter - centre) / spread).square().sum() / 2
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             return loss
 
         with torch.enable_grad():

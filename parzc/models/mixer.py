@@ -64,9 +64,9 @@ class MABN(nn.Module):
 
     Shapes: `(batch, in_features)` -> `(batch, segments * segment_size)` -> `(batch, segments, segment_size)`
     -> Bayesian layer `(batch, segments, dim)` -> blocks -> mean over channels `(batch, segments)` -> Bayesian
-    head `(batch,)`. There is no layer norm between the last block and the mean: it would make every mean
-    equal to its offset. Training mode draws weights and drops units; evaluation mode is deterministic (see
-    `sample_weights`).
+    head `(batch,)`, or `(batch, outputs)` where it embeds rather than scores. There is no layer norm between
+    the last block and the mean: it would make every mean equal to its offset. Training mode draws weights and
+    drops units; evaluation mode is deterministic (see `sample_weights`).
 
     Defaults are the sizes of the published code (project to 256, 16 segments of 16, dim 512, 4 blocks) and
     the paper's dropout. The published code never transposes, so that its segments meet only in a final mean
@@ -84,6 +84,7 @@ class MABN(nn.Module):
         dropout: see `MixerBlock`.
         prior_sigma: prior of the two Bayesian layers, see `BayesianLinear`.
         rho: initial spread of the two Bayesian layers, see `BayesianLinear`.
+        outputs: channels of the head; 1 for scores.
 
     Source: ParZC, section 3.3 and figure 3.
     """
@@ -101,6 +102,7 @@ class MABN(nn.Module):
         dropout: float = 0.18,
         prior_sigma: float = 0.1,
         rho: float = -5.0,
+        outputs: int = 1,
     ) -> None:
         super().__init__()
         self.segments = segments
@@ -112,7 +114,7 @@ class MABN(nn.Module):
                 for _ in range(depth)
             ]
         )
-        self.head = BayesianLinear(segments, 1, prior_sigma=prior_sigma, rho=rho)
+        self.head = BayesianLinear(segments, outputs, prior_sigma=prior_sigma, rho=rho)
 
     def embed(self, x: Tensor) -> Tensor:
         """Map `(batch, in_features)` to the pooled `(batch, segments)` that enters the head."""
@@ -120,6 +122,6 @@ class MABN(nn.Module):
         return torch.mean(self.blocks(self.lift(split)), dim=-1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Score `(batch, in_features)` as `(batch,)`; any real number, bigger is better."""
+        """Score `(batch, in_features)` as `(batch,)`, bigger is better; `(batch, outputs)` of an embedding."""
         score: Tensor = self.head(self.embed(x))
         return score.squeeze(-1)

@@ -145,3 +145,11 @@ def test_overfits_random_labels_to_perfect_order():
         optimizer.step()
     with torch.no_grad():
         assert kendall_tau(model.eval()(x).numpy(), labels.numpy()) == 1.0
+
+
+def test_outputs_widen_the_head_alone():
+    model, wide = small().eval(), small(outputs=3).eval()
+    x = samples(5)
+    torch.testing.assert_close(wide.embed(x), model.embed(x))
+    assert wide(x).shape == (5, 3)
+    torch.testing.assert_close(wide(x), wide.embed(x) @ wide.head.weight_mu.T + wide.head.bias_mu)

@@ -1,0 +1,71 @@
+"""The parts that a preset names: encoder, networks, and the members beside them."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from parzc.datasets import get_space
+from parzc.errors import InputError
+from parzc.features.encoders import Encoder, PaddedEncoder, TokenEncoder
+from parzc.features.graphs import GraphEncoder
+from parzc.models.boosted_trees import BoostedTrees
+from parzc.models.fusion import GRAPHS, FusedRanker, graph_encoder
+from parzc.models.gaussian_process import GaussianProcess
+from parzc.models.mixer import MABN
+from parzc.models.token_mixer import TokenMixer
+from parzc.presets import Preset
+
+
+def make_encoder(preset: Preset, space: str = "") -> Encoder:
+    """Return the unfitted encoder of a preset for networks of `space`.
+
+    Raises:
+        InputError: if there is no such space, or the preset reads graphs and cannot.
+    """
+    _check_graph(preset, space)
+    slots = get_space(space).slots if space else ()
+    if preset.encoder == "padded":
+        nodes = PaddedEncoder(preset.statistics, width=len(slots))
+        return nodes if preset.graph == "none" else GraphEncoder(nodes, get_space(space))
+    return TokenEncoder(preset.statistics, preset.scores, slots, preset.blocks)
+
+
+def _check_graph(preset: Preset, space: str) -> None:
+    if preset.graph not in ("none", *GRAPHS):
+        raise InputError(f"there is no architecture encoder '{preset.graph}'; choose one of none, {', '.join(GRAPHS)}")
+    if preset.graph != "none" and (preset.encoder, preset.model) != ("padded", "mabn"):
+        raise InputError(
+            f"the architecture encoder '{preset.graph}' goes with the model 'mabn', not with '{preset.model}'; "
+            "choose the preset 'paper'"
+        )
+    if preset.graph != "none" and not space:
+        raise InputError(
+            f"the architecture encoder '{preset.graph}' needs the search space of the networks; name it, for example "
+            "Ranker(space='nb201')"
+        )
+
+
+def make_model(preset: Preset, shapes: Sequence[tuple[int, ...]], seed: int) -> nn.Module:
+    """Return the untrained model of a preset for inputs with rows of `shapes`, initialised from `seed`."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        if preset.graph != "none":
+            graph = graph_encoder(preset.graph, shapes[1][-1], **preset.graph_args)
+            return FusedRanker(MABN(shapes[0][0], **preset.model_args, outputs=graph.dim), graph, graph.dim)
+        if preset.model == "mabn":
+            return MABN(shapes[0][0], **preset.model_args)
+        return TokenMixer(*shapes[0], *shapes[1], **preset.model_args)
+
+
+def make_beside(name: str, labelled: int, shapes: Sequence[tuple[int, ...]]) -> GaussianProcess | BoostedTrees:
+    """Return the unfitted member called `name` of a preset's `beside`.
+
+    Raises:
+        InputError: if there is none.
+    """
+    if name == "gaussian_process":
+        return GaussianProcess(labelled, shapes)
+    if name == "boosted_trees":
+        return BoostedTrees()
+    raise InputError(f"there is no member '{name}'; choose gaussian_process or boosted_trees")
