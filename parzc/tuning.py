@@ -38,10 +38,11 @@ def _default_space(trial: optuna.Trial) -> dict[str, Any]:
         "model.dim": trial.suggest_int("model.dim", 16, 128, log=True),
         "model.depth": trial.suggest_int("model.depth", 1, 4),
         "model.dropout": trial.suggest_float("model.dropout", 0.0, 0.4),
-        "training.alpha": trial.suggest_float("training.alpha", 0.3, 3.0, log=True),
+        "training.alpha": trial.suggest_float("training.alpha", 0.5, 8.0, log=True),
         "training.epochs": trial.suggest_int("training.epochs", 50, 400, step=50),
         "training.learning_rate": trial.suggest_float("training.learning_rate", 3e-4, 1e-2, log=True),
         "training.weight_decay": trial.suggest_float("training.weight_decay", 1e-4, 0.3, log=True),
+        "pretraining.steps": trial.suggest_int("pretraining.steps", 0, 1500, step=500),
     }
 
 

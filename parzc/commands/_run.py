@@ -6,11 +6,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from parzc.datasets import Space
 from parzc.errors import InputError
 from parzc.features import FeatureStore, FeatureTable, shipped
+from parzc.uncertainty import rank_intervals
 
 
 def run_command(action: Callable[[argparse.Namespace], None], args: argparse.Namespace) -> None:
@@ -73,3 +75,21 @@ def read_features(archs: Sequence[str], space: Space, folder: str = "") -> tuple
     names = sorted(set(functions))
     rows = {name: row for row, name in enumerate(names)}
     return store.read(names), np.array([rows[name] for name in functions])
+
+
+def ranked(
+    archs: Sequence[str], scores: NDArray[np.float64], deviations: NDArray[np.float64], row: NDArray[np.int64]
+) -> pd.DataFrame:
+    """Return the ranking of `archs`, best first: rank, arch, score, deviation, and the interval of the rank.
+
+    Args:
+        archs: the architectures.
+        scores: of each function, `(functions,)`.
+        deviations: of these scores.
+        row: the function of each arch.
+    """
+    low, high = rank_intervals(scores[row], deviations[row]).T
+    columns = {"arch": archs, "score": scores[row], "std": deviations[row], "rank_low": low, "rank_high": high}
+    ranking = pd.DataFrame(columns).sort_values("score", ascending=False, kind="stable")
+    ranking.insert(0, "rank", np.arange(1, len(ranking) + 1))
+    return ranking

@@ -5,9 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
-from parzc.commands._run import read_archs, read_features, run_command
+from parzc.commands._run import ranked, read_archs, read_features, run_command
 from parzc.datasets import Space, Table, get_space, load_table
 from parzc.errors import InputError
 from parzc.features.store import write_atomically
@@ -25,6 +24,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     add("--archs", help="file with one arch per line to rank (default: those of the table, or the whole space)")
     add("--features", default="", help="folder of a feature store (default: the features that come with parzc)")
     add("--top", type=int, default=20, help="how many of the best to print (default: %(default)s)")
+    add("--suggest", type=int, default=0, help="how many archs to name that are worth labelling next (default: none)")
     add("--out", help="CSV file for the whole ranking")
     add("--debug", action="store_true", help="show the traceback of an error")
     run_command(_evaluate, parser.parse_args(argv))
@@ -33,6 +33,8 @@ def main(argv: Sequence[str] | None = None) -> None:
 def _evaluate(args: argparse.Namespace) -> None:
     if args.top < 1:
         raise InputError(f"--top {args.top} prints nothing; give at least 1")
+    if args.suggest < 0:
+        raise InputError(f"--suggest {args.suggest} is not a number of archs; give 0 or more")
     if args.out and not Path(args.out).absolute().parent.is_dir():
         raise InputError(f"--out {args.out} is in a folder that does not exist; make it first")
     ranker = Ranker.load(args.ranker)
@@ -43,16 +45,18 @@ def _evaluate(args: argparse.Namespace) -> None:
     archs = read_archs(args.archs, space) if args.archs else (table.archs if table else space.archs())
     features, row = read_features(archs, space, args.features)
     scores, deviations = ranker.predict_dist(features)
-    ranking = pd.DataFrame({"arch": archs, "score": scores[row], "std": deviations[row]})
+    ranking = ranked(archs, scores, deviations, row)
     if table:
         ranking[table.target] = ranking["arch"].map(dict(zip(table.archs, table.labels, strict=True)))
-    ranking = ranking.sort_values("score", ascending=False, kind="stable")
-    ranking.insert(0, "rank", np.arange(1, len(ranking) + 1))
     print(f"{len(ranking)} archs of {space.name} ranked by {args.ranker}; bigger scores are better\n")
     print(ranking.head(args.top).to_string(index=False, float_format="%.3f"))
     if args.out:
         write_atomically(Path(args.out), ranking.to_csv(index=False, float_format="%.6g").encode())
         print(f"\nwhole ranking written to {args.out}")
+    if args.suggest:
+        print(f"\nlabel these {args.suggest} next: together they tell most about the others\n")
+        for function in ranker.suggest(features, args.suggest):
+            print(archs[int(np.flatnonzero(row == function)[0])])
     if table:
         _compare(table, space, ranker, args.features, set(archs))
 

@@ -11,11 +11,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pandas as pd
-
 from parzc.assembly import make_encoder
-from parzc.commands._run import read_features, run_command
+from parzc.commands._run import ranked, read_features, run_command
 from parzc.datasets import Space, Table, get_space, list_spaces, list_tables, load_table
 from parzc.errors import InputError
 from parzc.features.store import write_atomically
@@ -211,11 +208,8 @@ def _write_ranker(
         print(f"\nseed 0 tuned in {tuned.trials} trials: cross-validated Kendall {tuned.kendall:.3f}, {tuned.settings}")
     ranker.save(out / "ranker")
     scores, deviations = ranker.predict_dist(benchmark.features)
-    ranking = pd.DataFrame({
-        "arch": table.archs, "score": scores[benchmark.row], "std": deviations[benchmark.row],
-        "labelled": np.isin(np.arange(len(table)), train).astype(int),
-    }).sort_values("score", ascending=False, kind="stable")  # fmt: skip
-    ranking.insert(0, "rank", np.arange(1, len(ranking) + 1))
+    ranking = ranked(table.archs, scores, deviations, benchmark.row)
+    ranking["labelled"] = ranking["arch"].isin({table.archs[i] for i in train}).astype(int)
     write_atomically(out / "ranking.csv", ranking.to_csv(index=False, float_format="%.6g").encode())
     if len(train) < MIN_NETWORKS:
         print(f"node importances need {MIN_NETWORKS} labelled archs; with {len(train)} none are written")
