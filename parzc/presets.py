@@ -30,9 +30,9 @@ class Preset:
         model: `mabn` (reads `padded`) or `token_mixer` (reads `tokens`).
         model_args: arguments of the model besides its input sizes.
         training: the training loop.
-        graph: encoder of the architecture beside the node statistics, `none`, `gcn` or `pinat` (paper, A.4).
-        graph_args: arguments of that encoder besides its number of operations.
         members: independently initialised and trained networks, whose scores are averaged.
+        graph: encoder of the architecture beside the node statistics, `none`, or `gcn` or `pinat` beside `mabn`.
+        graph_args: arguments of that encoder besides its number of operations.
     """
 
     encoder: Literal["padded", "tokens"]
