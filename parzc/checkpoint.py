@@ -107,6 +107,7 @@ Ranks architectures of: {space}. Preset `{record["preset"]}`, seed {record["seed
 
 - Node statistics it reads: {statistics}
 - Network scores it reads: {scores}
+- Encoder of the architecture's graph: {record["resolved"]["graph"]}
 - How they are defined, and all settings: `config.json`. Weights and scales: `model.safetensors`.
 
 ```python

@@ -169,6 +169,33 @@ def regret_at_k(scores: ArrayLike, labels: ArrayLike, k: int = 10) -> float:
     return float(chance @ (y.max() - np.maximum(tied, floor)))
 
 
+def calibration_error(probabilities: ArrayLike, outcomes: ArrayLike, bins: int = 10) -> float:
+    """Expected calibration error of probabilities of two outcomes.
+
+    Args:
+        probabilities: `(n,)` of the outcome 1, in [0, 1].
+        outcomes: `(n,)`, 0 or 1.
+        bins: number of equal bins of the probability of the likelier outcome, from .5 to 1.
+
+    Returns:
+        Mean over the bins, weighted by their size, of the distance between the mean probability of the likelier outcome
+        and how often it came true; in [0, 1].
+
+    Raises:
+        InputError: lengths differ, fewer than two, values that are not finite, or no bins.
+
+    Source: Naeini et al., "Obtaining Well Calibrated Probabilities Using Bayesian Binning", 2015.
+    """
+    p, y = _checked(probabilities, outcomes)
+    if bins < 1:
+        raise InputError(f"bins must be at least 1, got {bins}.")
+    likelier = p >= 0.5
+    confidence, right = np.where(likelier, p, 1 - p), np.where(likelier, y, 1 - y)
+    index = np.minimum(((confidence - 0.5) * 2 * bins).astype(np.int64), bins - 1)
+    gaps = np.bincount(index, weights=confidence - right, minlength=bins)
+    return float(np.abs(gaps).sum() / p.size)
+
+
 def bootstrap_interval(
     values: ArrayLike,
     statistic: Callable[[Vector], float] | Callable[[Vector], np.floating] = np.mean,

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from joblib import Parallel, delayed, parallel_config
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from parzc import metrics
 from parzc.errors import InputError
 from parzc.features import FeatureTable, proxy_info
+from parzc.uncertainty import probability_above
 
 Kind = Literal["ranker", "baseline", "proxy"]
 METRICS: Mapping[str, Callable[[NDArray[np.float64], NDArray[np.float64]], float]] = {
@@ -36,6 +37,14 @@ class Learner(Protocol):
 
     def predict(self, features: FeatureTable) -> NDArray[np.float64]:
         """Return `(n,)` scores, bigger is better."""
+
+
+@runtime_checkable
+class Uncertain(Protocol):
+    """A learner that also says how sure it is."""
+
+    def predict_dist(self, features: FeatureTable) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return `(n,)` scores and their standard deviations."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,9 +180,14 @@ def _fit_and_score(
 ) -> tuple[dict[str, float], float]:
     train, test = benchmark.split(samples, seed)
     start = time.perf_counter()
-    scores = fit_and_predict(make(seed), benchmark, train)
+    learner = make(seed)
+    scores = fit_and_predict(learner, benchmark, train)
     seconds = time.perf_counter() - start
-    return measure(benchmark, scores, train, test), seconds
+    values = measure(benchmark, scores, train, test)
+    if isinstance(learner, Uncertain):
+        scores, deviations = learner.predict_dist(benchmark.features)
+        values["calibration_error"] = pair_calibration(benchmark, scores, deviations, test)
+    return values, seconds
 
 
 def fit_and_predict(learner: Learner, benchmark: Benchmark, train: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -194,6 +208,42 @@ def measure(
     new = ~np.isin(row, benchmark.row[train])
     values["kendall_new"] = metrics.kendall_tau(scores[row[new]], labels[new]) if new.sum() > 1 else np.nan
     return values
+
+
+def drawn_pairs(
+    benchmark: Benchmark,
+    scores: NDArray[np.float64],
+    deviations: NDArray[np.float64],
+    test: NDArray[np.int64],
+    pairs: int = 100_000,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return, for pairs of test architectures, the probability that the first is the better one, and whether it is.
+
+    Pairs are drawn with a seed of their own; those of one function or of equal labels are left out.
+
+    Args:
+        benchmark: architectures and labels.
+        scores: of all functions.
+        deviations: of the scores.
+        test: test architectures.
+        pairs: how many to draw.
+
+    Returns:
+        Probabilities in [0, 1] and outcomes, 0 or 1, one of each for every pair.
+    """
+    one, other = np.random.default_rng(0).choice(test, size=(2, pairs))
+    differ = (benchmark.labels[one] != benchmark.labels[other]) & (benchmark.row[one] != benchmark.row[other])
+    one, other = one[differ], other[differ]
+    a, b = benchmark.row[one], benchmark.row[other]
+    above = benchmark.labels[one] > benchmark.labels[other]
+    return probability_above(scores[a], deviations[a], scores[b], deviations[b]), above.astype(np.float64)
+
+
+def pair_calibration(
+    benchmark: Benchmark, scores: NDArray[np.float64], deviations: NDArray[np.float64], test: NDArray[np.int64]
+) -> float:
+    """Return the expected calibration error of which of two test architectures is the better one."""
+    return metrics.calibration_error(*drawn_pairs(benchmark, scores, deviations, test))
 
 
 def format_results(results: Mapping[str, Result]) -> str:

@@ -49,11 +49,8 @@ class FusedRanker(nn.Module):
 
 def graph_encoder(name: str, operations: int, **arguments: Any) -> "GCN | PINAT":
     """Return the untrained encoder called `name` (one of `GRAPHS`) for vertices with `operations` labels."""
-    if name == "gcn":
-        # torch-geometric takes seconds to import, and nothing else needs it.
-        from parzc.models.gcn import GCN
-
-        return GCN(operations, **arguments)
+    # torch-geometric takes seconds to import, and rankers without an encoder do not need it.
+    from parzc.models.gcn import GCN
     from parzc.models.pinat import PINAT
 
-    return PINAT(operations, **arguments)
+    return GCN(operations, **arguments) if name == "gcn" else PINAT(operations, **arguments)

@@ -4,6 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from parzc.models.gcn import GraphConvolutions, mean_over_vertices
+
 WALKS = 8
 """Longest walk behind `positions`."""
 
@@ -67,13 +69,14 @@ class Neighbours(nn.Module):
 class PINATLayer(nn.Module):
     """One layer: heads of self-attention and of `Neighbours` side by side, joined by a linear map; a feed-forward.
 
-    Both parts have a residual and a layer norm behind it, as in the first transformer. Half of the heads (rounded
-    down) look at neighbours; published code has two of each. A head of either sort gives `d_kv` channels.
+    Half of the heads (rounded down) look at neighbours; published code has two of each. A head of either sort gives
+    `d_kv` channels. Both parts have a layer norm in front and a residual around them, where the first transformer has
+    the norm behind: what the convolutions found stays in the sum.
 
     Args:
         d_model: channels of a vertex.
         n_head: number of heads, >= 2.
-        pine_hidden: see `Neighbours`; of each head.
+        pine_hidden: hidden channels of each head that looks at neighbours.
         d_kv: channels of keys, values and results of a head.
         d_inner: hidden channels of the feed-forward.
         dropout: probability.
@@ -89,40 +92,43 @@ class PINATLayer(nn.Module):
         self.project = nn.Linear(d_model, 3 * (n_head - near) * d_kv)
         self.join = nn.Linear(n_head * d_kv, d_model)
         self.feed_forward = nn.Sequential(nn.Linear(d_model, d_inner), nn.ReLU(), nn.Linear(d_inner, d_model))
-        self.norms = nn.ModuleList([nn.LayerNorm(d_model), nn.LayerNorm(d_model)])
+        self.head_norm, self.feed_norm = nn.LayerNorm(d_model), nn.LayerNorm(d_model)
 
     def forward(self, x: Tensor, adjacency: Tensor, mask: Tensor) -> Tensor:
         """Map `(batch, V, d_model)` to the same shape; attention leaves out the vertices outside `mask`."""
-        query, key, value = self.project(x).unflatten(2, (3, -1, self.d_kv)).permute(2, 0, 3, 1, 4)
+        normed = self.head_norm(x)
+        query, key, value = self.project(normed).unflatten(2, (3, -1, self.d_kv)).permute(2, 0, 3, 1, 4)
         seen = F.scaled_dot_product_attention(query, key, value, attn_mask=mask[:, None, None, :])
-        heads = [seen.transpose(1, 2).flatten(2), *[head(x, adjacency) for head in self.neighbours]]
-        x = self.norms[0](x + self.dropout(self.join(torch.cat(heads, dim=2))))
-        out: Tensor = self.norms[1](x + self.dropout(self.feed_forward(x)))
+        heads = [seen.transpose(1, 2).flatten(2), *[head(normed, adjacency) for head in self.neighbours]]
+        x = x + self.dropout(self.join(torch.cat(heads, dim=2)))
+        out: Tensor = x + self.dropout(self.feed_forward(self.feed_norm(x)))
         return out
 
 
 class PINAT(nn.Module):
     """Transformer over the vertices of a graph that does not depend on their order; the mean over vertices.
 
-    A vertex enters as the sum of an embedding of its operation, of `Neighbours` of these embeddings, and of a linear
-    map of its `positions`. All sums run over vertices that exist, so that padding changes nothing.
+    A vertex enters as graph convolutions see it (the paper "then follows" them with the transformer), plus a linear map
+    of its `positions`. That map starts at zero: positions are larger than what the convolutions give, and with few
+    labels they would be learned by heart. All sums run over vertices that exist, so that padding changes nothing.
 
     The names of the sizes are those of the ParZC paper. It searches them on GPUs (4 layers, 6 heads, 765 channels for
     NAS-Bench-201); the defaults here are for dozens of labelled architectures on one core.
 
-    Where the sources are silent or the published code departs from its paper: every graph of a space enters by its
-    vertices (published code takes the six edges of a NAS-Bench-201 cell as tokens and the first four of them as the
-    vertices of its graph part); neighbours are the vertices read from and the readers, apart; padding is masked.
+    Where the sources are silent, or published code departs from its paper: every vertex of the graph enters (published
+    code takes the six edges of a NAS-Bench-201 cell as tokens, and the first four of them as the vertices of its graph
+    part); neighbours are the vertices read from and the readers, apart; a layer norm is behind the mean, as in `GCN`.
 
     Args:
         operations: number of labels that a vertex may have.
         n_layers: number of layers.
-        n_head: heads of a layer, attention and neighbours together.
+        n_head: heads of a layer, attention and neighbours together, >= 2.
         pine_hidden: hidden channels of the permutation invariance module.
         d_word_model: channels of a vertex and of the embedding.
         d_kv: channels of a head.
         d_inner: hidden channels of the feed-forward.
-        dropout: probability.
+        dropout: probability, in the layers.
+        convolutions: number of graph convolutions in front, >= 1.
 
     Source: ParZC, section A.4; Lu et al., "PINAT: A Permutation INvariance Augmented Transformer for NAS Predictor",
     AAAI 2023.
@@ -138,17 +144,18 @@ class PINAT(nn.Module):
         d_kv: int = 16,
         d_inner: int = 128,
         dropout: float = 0.1,
+        convolutions: int = 3,
     ) -> None:
         super().__init__()
         self.dim = d_word_model
-        self.embed = nn.Linear(operations, d_word_model)
-        self.near = Neighbours(d_word_model, pine_hidden, d_word_model)
+        self.convolutions = GraphConvolutions(operations, d_word_model, convolutions)
         self.place = nn.Linear(WALKS + 2, d_word_model)
-        self.norm, self.dropout = nn.LayerNorm(d_word_model), nn.Dropout(dropout)
-        self.pooled_norm = nn.LayerNorm(d_word_model)
+        nn.init.zeros_(self.place.weight)
+        nn.init.zeros_(self.place.bias)
         self.layers = nn.ModuleList(
             [PINATLayer(d_word_model, n_head, pine_hidden, d_kv, d_inner, dropout) for _ in range(n_layers)]
         )
+        self.norm = nn.LayerNorm(d_word_model)
 
     def forward(self, operations: Tensor, adjacency: Tensor, mask: Tensor) -> Tensor:
         """Embed graphs as `(batch, d_word_model)`.
@@ -158,10 +165,9 @@ class PINAT(nn.Module):
             adjacency: `(batch, V, V)`, true at `[:, i, j]` where vertex `j` reads from vertex `i`.
             mask: `(batch, V)`, true where there is a vertex.
         """
-        edges, words = adjacency.float(), self.embed(operations.float())
-        x = self.dropout(self.norm(words + self.near(words, edges) + self.place(positions(edges))))
+        edges = adjacency.float()
+        x = self.convolutions(operations, adjacency, mask) + self.place(positions(edges))
         for layer in self.layers:
             x = layer(x, edges, mask)
-        there = mask.unsqueeze(2)
-        pooled: Tensor = self.pooled_norm((x * there).sum(1) / there.sum(1))
-        return pooled
+        embedding: Tensor = self.norm(mean_over_vertices(x, mask))
+        return embedding

@@ -14,7 +14,10 @@ from parzc.models.pinat import PINAT, WALKS, Neighbours, PINATLayer, positions
 def encoder(**options):
     torch.manual_seed(0)
     sizes = {"d_word_model": 16, "d_inner": 24, "d_kv": 8, "pine_hidden": 6, "n_layers": 2}
-    return PINAT(5, **sizes | options).eval()
+    model = PINAT(5, **sizes | options).eval()
+    # Positions start without effect.
+    torch.nn.init.normal_(model.place.weight)
+    return model
 
 
 @pytest.mark.parametrize("options", [{}, {"n_head": 3}, {"n_layers": 5, "n_head": 8}])
@@ -54,16 +57,17 @@ def test_a_layer_is_attention_and_neighbours_side_by_side():
     _, adjacency, mask = batch(sizes=[5, 4])
     x, edges = torch.randn(2, 5, 12), adjacency.float()
     assert len(layer.neighbours) == 2
-    query, key, value = layer.project(x).split(9, dim=2)
+    normed = F.layer_norm(x, (12,))
+    query, key, value = layer.project(normed).split(9, dim=2)
     heads = []
     for head in range(3):
         q, k, v = (part[:, :, 3 * head : 3 * head + 3] for part in (query, key, value))
         scores = (q @ k.transpose(1, 2) / math.sqrt(3)).masked_fill(~mask[:, None, :], -torch.inf)
         heads.append(scores.softmax(2) @ v)
-    heads += [head(x, edges) for head in layer.neighbours]
-    after = F.layer_norm(x + layer.join(torch.cat(heads, dim=2)), (12,))
+    heads += [head(normed, edges) for head in layer.neighbours]
+    after = x + layer.join(torch.cat(heads, dim=2))
     up, _, down = layer.feed_forward
-    expected = F.layer_norm(after + down(torch.relu(up(after))), (12,))
+    expected = after + down(torch.relu(up(F.layer_norm(after, (12,)))))
     torch.testing.assert_close(layer(x, edges, mask), expected)
 
 
@@ -91,6 +95,21 @@ def test_positions_are_return_probabilities_and_degrees():
     degrees = [[0, 2], [1, 1], [2, 0], [0, 0]]
     np.testing.assert_allclose(found[:, WALKS:], np.log1p(degrees), rtol=1e-6)
     assert found[3].tolist() == [0] * (WALKS + 2)
+
+
+def test_vertices_enter_by_convolutions_and_positions():
+    model, (operations, adjacency, mask) = encoder(n_layers=0, convolutions=1), batch(sizes=[6, 4])
+    seen = model.convolutions(operations, adjacency, mask)
+    places = positions(adjacency.float()) @ model.place.weight.T
+    for row, size in enumerate([6, 4]):
+        mean = (seen + places)[row, :size].mean(0)
+        expected = (mean - mean.mean()) / (mean.var(unbiased=False) + 1e-5).sqrt()
+        torch.testing.assert_close(model(operations, adjacency, mask)[row], expected, atol=1e-5, rtol=0)
+
+
+def test_positions_start_without_effect():
+    model = PINAT(5)
+    assert not model.place.weight.any() and not model.place.bias.any()
 
 
 def test_one_vertex_is_a_graph():

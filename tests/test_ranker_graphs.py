@@ -74,6 +74,7 @@ def test_a_saved_ranker_comes_back_to_the_last_bit(ranker, tmp_path):
     ranker.save(tmp_path)
     loaded = Ranker.load(tmp_path)
     assert loaded.preset_ == ranker.preset_ and loaded.preset_.graph == ranker.preset_.graph
+    assert f"- Encoder of the architecture's graph: {ranker.preset_.graph}\n" in (tmp_path / "card.md").read_text()
     np.testing.assert_array_equal(loaded.predict(TEST), ranker.predict(TEST))
     for got, expected in zip(loaded.predict_dist(TEST), ranker.predict_dist(TEST), strict=True):
         np.testing.assert_array_equal(got, expected)
