@@ -1,8 +1,9 @@
-"""Rankers, baselines and proxies on NAS-Bench-201, recorded.
+"""Rankers, tabular learners and proxies on NAS-Bench-201 at several label budgets, recorded.
 
-    python benchmarks/nb201.py --table nb201.csv.gz --preset default --samples 78 156 469
+    python benchmarks/nb201.py --table nb201.csv.gz
 
-Each budget is one json file in `benchmarks/results`; a file that is there is not computed again.
+One json file for each target in `benchmarks/results`, written after each method: what is there is not computed again,
+so that a run that was stopped goes on where it was.
 """
 
 import argparse
@@ -15,74 +16,130 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from parzc.commands._run import read_features
 from parzc.datasets import get_space, load_table
+from parzc.features import AZ_NAS, FeatureTable, aggregate_ranks
+from parzc.features.graphs import graph_arrays
 from parzc.features.store import write_atomically
 from parzc.models.baselines import BASELINES
-from parzc.presets import PRESETS
-from parzc.protocol import Benchmark, Kind, Learner, compare, format_results
+from parzc.protocol import Benchmark, Kind, Learner, Result, compare, measure
 from parzc.ranker import Ranker
 from parzc.tabular import TabularRanker
 
 RESULTS = Path(__file__).parent / "results"
+TARGETS = ("cifar10_test", "cifar100_test", "imagenet16_test")
+BUDGETS = (78, 156, 469, 20, 781, 1563)
+SPACE = "nb201"
+
+
+class OnOperations(TabularRanker):
+    """A tabular learner that sees nothing but which operation is where."""
+
+    def _matrix(self, features: FeatureTable) -> NDArray[np.float32]:
+        operations, adjacency, _ = graph_arrays(features.archs, get_space(SPACE))
+        parts = [operations.reshape(len(features), -1), adjacency.reshape(len(features), -1)]
+        return np.concatenate(parts, axis=1).astype(np.float32)
+
+
+def learners() -> dict[str, tuple[Kind, Callable[[int], Learner]]]:
+    """Return every method that is fitted, by name; the quick ones first."""
+    chosen: dict[str, tuple[Kind, Callable[[int], Learner]]] = {"parzc (default)": ("ranker", default)}
+    chosen |= {name: ("baseline", partial(tabular, name)) for name in BASELINES}
+    chosen |= {f"{name}, operations only": ("baseline", partial(operations, name)) for name in BASELINES}
+    chosen |= {f"parzc (paper{suffix})": ("ranker", partial(paper, graph)) for graph, suffix in ENCODERS.items()}
+    return chosen
+
+
+ENCODERS = {"none": "", "gcn": ", gcn", "pinat": ", pinat"}
+
+
+def default(seed: int) -> Learner:
+    return Ranker("default", SPACE, seed)
+
+
+def paper(graph: str, seed: int) -> Learner:
+    return Ranker("paper", SPACE, seed, {"graph": graph})
+
+
+def tabular(name: str, seed: int) -> Learner:
+    return TabularRanker(name, "default", SPACE, seed)
+
+
+def operations(name: str, seed: int) -> Learner:
+    return OnOperations(name, "default", SPACE, seed)
 
 
 def main() -> None:
+    methods = learners()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--table", required=True, help="table with the official accuracies")
-    parser.add_argument("--target", default="cifar10_test")
-    parser.add_argument("--preset", default="default", choices=tuple(PRESETS))
-    parser.add_argument("--samples", type=int, nargs="+", default=[78, 156])
+    parser.add_argument("--targets", nargs="+", default=TARGETS)
+    parser.add_argument("--samples", type=int, nargs="+", default=BUDGETS)
+    parser.add_argument("--methods", nargs="+", default=tuple(methods), choices=tuple(methods), metavar="METHOD")
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     args = parser.parse_args()
-    space = get_space("nb201")
-    table = load_table(args.table, space=space, target=args.target)
-    features, row = read_features(table.archs, space)
-    benchmark = Benchmark(features, row, table.labels)
     for samples in args.samples:
-        path = RESULTS / f"nb201-{args.target}-{args.preset}-{samples}.json"
-        if path.exists():
-            print(f"{path.name} is there")
-            continue
-        results = compare(
-            benchmark,
-            learners(args.preset, space.name),
-            features.scores,
-            samples,
-            range(args.seeds),
-            args.workers,
-            partial(print, flush=True),
-        )
-        print(format_results(results))
-        record = {
-            "space": space.name,
-            "table": Path(args.table).name,
-            "target": args.target,
-            "preset": args.preset,
-            "samples": samples,
-            "protocol": "honest",
-            "seeds": list(range(args.seeds)),
-            "n_test": len(benchmark) - samples,
-            "machine": machine(),
-            "results": {name: result.summary() for name, result in results.items()},
-        }
-        write_atomically(path, (json.dumps(record, indent=1) + "\n").encode())
+        for target in args.targets:
+            benchmark = read_benchmark(args.table, target)
+            path = RESULTS / f"{SPACE}-{target}.json"
+            for method in args.methods:
+                results = read_record(path)["results"].get(str(samples), {})
+                if len(results.get(method, {}).get("seconds", ())) >= args.seeds:
+                    continue
+                chosen = {method: methods[method]}
+                found = compare(benchmark, chosen, [], samples, range(args.seeds), args.workers)
+                write_results(path, args.table, target, samples, found)
+                print(f"{target} {samples} {method}: {np.mean(found[method].values['kendall']):.4f}", flush=True)
+            write_results(path, args.table, target, samples, proxies(benchmark, samples, range(args.seeds)))
 
 
-def learners(preset: str, space: str) -> dict[str, tuple[Kind, Callable[[int], Learner]]]:
-    chosen: dict[str, tuple[Kind, Callable[[int], Learner]]] = {
-        f"parzc ({preset})": ("ranker", partial(ranker, preset, space))
+def read_benchmark(table: str, target: str, train_target: str = "") -> Benchmark:
+    """Return the space with its shipped features, and labels of `target`, to be learned from `train_target`."""
+    space = get_space(SPACE)
+    loaded = load_table(table, space=space, target=target)
+    features, row = read_features(loaded.archs, space)
+    if not train_target:
+        return Benchmark(features, row, loaded.labels)
+    to_learn = load_table(table, space=space, target=train_target)
+    labels = dict(zip(to_learn.archs, to_learn.labels, strict=True))
+    return Benchmark(features, row, loaded.labels, np.array([labels[arch] for arch in loaded.archs]))
+
+
+def proxies(benchmark: Benchmark, samples: int, seeds: range) -> dict[str, Result]:
+    """Return what every proxy, and AZ-NAS, reach on the test architectures of each seed."""
+    results = compare(benchmark, {}, benchmark.features.scores, samples, seeds)
+    ranked = aggregate_ranks({name: benchmark.features.scores[name] for name in AZ_NAS})
+    results["az_nas"] = Result("proxy")
+    for seed in seeds:
+        for metric, value in measure(benchmark, ranked, *benchmark.split(samples, seed)).items():
+            results["az_nas"].values.setdefault(metric, []).append(value)
+    return results
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """Return a record, or the start of one."""
+    record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"results": {}}
+    return record
+
+
+def write_results(path: Path, table: str, target: str, samples: int, found: dict[str, Result]) -> None:
+    """Add results to the record of a target."""
+    record = read_record(path)
+    about = {
+        "space": SPACE,
+        "table": Path(table).name,
+        "target": target,
+        "protocol": "honest",
+        "machine": machine(),
     }
-    return chosen | {name: ("baseline", partial(tabular, name, preset, space)) for name in BASELINES}
-
-
-def ranker(preset: str, space: str, seed: int) -> Learner:
-    return Ranker(preset, space, seed)
-
-
-def tabular(name: str, preset: str, space: str, seed: int) -> Learner:
-    return TabularRanker(name, preset, space, seed)
+    results = record["results"]
+    results.setdefault(str(samples), {}).update({name: result.summary() for name, result in found.items()})
+    ordered = dict(sorted(results.items(), key=lambda item: int(item[0])))
+    write_atomically(path, (json.dumps(about | {"results": ordered}, indent=1) + "\n").encode())
 
 
 def machine() -> dict[str, Any]:

@@ -8,12 +8,16 @@ from sklearn.exceptions import ConvergenceWarning
 
 from parzc.assembly import make_encoder
 from parzc.features import FeatureTable
+from parzc.features.scaling import normal_scores
 from parzc.models.baselines import BASELINES
 from parzc.presets import get_preset
 
 
 class TabularRanker:
     """A scikit-learn regressor on the flattened inputs of a preset.
+
+    It learns the normal scores of the labels: of the accuracies themselves, a few untrainable networks would take up
+    the whole scale.
 
     Args:
         method: name in `parzc.models.baselines.BASELINES`.
@@ -37,13 +41,11 @@ class TabularRanker:
         with warnings.catch_warnings():
             # A kernel parameter at its bound is a property of the data, not something the user can act on.
             warnings.simplefilter("ignore", ConvergenceWarning)
-            # Fewer labels than quantiles are no fault either.
-            warnings.filterwarnings("ignore", message="n_quantiles .* is greater than the total number of samples")
-            self.estimator.fit(self._matrix(features), np.asarray(accuracies))
+            self.estimator.fit(self._matrix(features), normal_scores(np.asarray(accuracies)))
         return self
 
     def predict(self, features: FeatureTable) -> NDArray[np.float64]:
-        """Return `(n,)` predicted accuracies."""
+        """Return `(n,)` predicted normal scores of the accuracies."""
         predictions: NDArray[np.float64] = self.estimator.predict(self._matrix(features))
         return predictions
 

@@ -217,8 +217,14 @@ class Passes:
             recorder = Recorder(self.network, len(self.inputs))
             with recorder:
                 loss = F.cross_entropy(_logits(self.network(self.inputs.detach().clone())), self.labels)
-            with _reason("the network has no second derivative"):
-                return _hessian_gradient(loss, recorder.nodes())
+            nodes = recorder.nodes()
+            try:
+                with _reason("the network has no second derivative"):
+                    return _hessian_gradient(loss, nodes)
+            finally:
+                for call in (call for node in nodes for call in node.calls):
+                    # Gradients that can be derived again hold the graph that holds them.
+                    call.output_grad = None
 
     @once
     def synaptic_flow(self) -> list[Node]:
