@@ -12,14 +12,11 @@ from parzc.training import TrainingConfig
 PARTS: Mapping[str, Any] = MappingProxyType({"training": TrainingConfig, "pretraining": PretrainingConfig})
 """Settings that have settings of their own."""
 
-# The paper's learning rate is 1e-4, which in `paper` leaves an encoder of architectures close to its random start; the
-# tenfold was chosen on CIFAR-100 validation accuracies of NAS-Bench-201.
-GRAPH_SETTINGS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
-    {
-        "gcn": MappingProxyType({"training.learning_rate": 1e-3}),
-        "pinat": MappingProxyType({"training.learning_rate": 1e-3}),
-    }
-)
+# Beside an encoder of architectures the mixer of `paper` is made smaller, and everything learns ten times as fast as in
+# the paper, whose 1e-4 leaves the encoder close to its random start. Both were chosen on CIFAR-100 validation
+# accuracies of NAS-Bench-201, with 78 labels.
+_FUSED: Mapping[str, Any] = MappingProxyType({"model.dim": 64, "model.depth": 2, "training.learning_rate": 1e-3})
+GRAPH_SETTINGS: Mapping[str, Mapping[str, Any]] = MappingProxyType({"gcn": _FUSED, "pinat": _FUSED})
 """What changes with the encoder of architectures that is chosen, unless it is set, too."""
 
 

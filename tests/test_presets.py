@@ -48,11 +48,13 @@ def test_a_training_setting_reaches_the_training_loop():
 
 
 @pytest.mark.parametrize("graph", GRAPH_SETTINGS)
-def test_a_graph_brings_its_learning_rate_unless_one_is_given(graph):
+def test_a_graph_brings_its_settings_unless_others_are_given(graph):
     preset = BASE.override({"graph": graph})
-    assert preset == replace(BASE, graph=graph, training=replace(BASE.training, learning_rate=1e-3))
+    sizes, training = {"dim": 64, "depth": 2}, replace(BASE.training, learning_rate=1e-3)
+    assert preset == replace(BASE, graph=graph, model_args=sizes, training=training)
     for settings in ({"graph": graph, "training.learning_rate": 0.5}, {"training.learning_rate": 0.5, "graph": graph}):
         assert BASE.override(settings).training.learning_rate == 0.5
+        assert BASE.override({**settings, "model.dim": 9}).model_args == {"dim": 9, "depth": 2}
     assert BASE.override({"graph": "none"}) == BASE and set(GRAPH_SETTINGS) == set(GRAPHS)
 
 

@@ -187,7 +187,7 @@ def test_run_json_holds_the_whole_configuration(run, csv_table):
     assert record == {
         "config": {
             "space": "nb201", "samples": 20, "table": str(csv_table), "target": "cifar10_test", "preset": "quick",
-            "tune": 0, "seeds": 2, "protocol": "honest", "features": "", "out": str(run[0]),
+            "encoder": "none", "tune": 0, "seeds": 2, "protocol": "honest", "features": "", "out": str(run[0]),
         },
         "parzc": parzc.__version__,
     }  # fmt: skip
