@@ -24,7 +24,6 @@ def pack(states: Tensor) -> Tensor:
 
 def ones_where_positive(t: Tensor) -> Tensor:
     """Return one where a number is positive and zero elsewhere, in the format and the memory layout of `t`."""
-    # A comparison that puts out numbers keeps to vector instructions on a CPU, one that puts out booleans does not.
     return torch.gt(t, 0, out=torch.empty_like(t))
 
 

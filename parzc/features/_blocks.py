@@ -214,7 +214,8 @@ def _covariance(features: Tensor) -> Tensor:
 def _entropies(eigenvalues: Tensor) -> Tensor:
     """Entropy of the L1-normalised eigenvalues (eqs. 2 and 3), NaN where all are zero."""
     total = eigenvalues.sum(1, keepdim=True)
-    return torch.special.entr(eigenvalues / total).sum(1)
+    entropies: Tensor = torch.special.entr(eigenvalues / total).sum(1)
+    return entropies
 
 
 def _jacobian(before: Tensor, behind: Tensor) -> Tensor:

@@ -169,16 +169,19 @@ class _Totals:
     def add(self, node: int, samples: Tensor) -> None:
         """Take in samples of the gradient of some weights of a node, `(n, weights)`."""
         most = max(CACHED // len(samples), 1)
-        for part in samples.split(most, 1):
-            if self._width + part.shape[1] > most:
+        for part in torch.split(samples, most, 1):
+            if self._width + part.shape[1] > most or not self._like_those_waiting(part):
                 self._measure()
             self._waiting.append((node, part))
             self._width += part.shape[1]
 
+    def _like_those_waiting(self, part: Tensor) -> bool:
+        return all((part.dtype, part.device) == (own.dtype, own.device) for _, own in self._waiting[-1:])
+
     def by_measure(self) -> dict[str, NDArray[np.float64]]:
         """Return the sums at each node, `(nodes,)`, by the name of the measure."""
         self._measure()
-        found = torch.stack([torch.stack(own).sum(0) for own in self._sums]).cpu().numpy()
+        found = torch.stack([torch.stack(own).sum(0).cpu() for own in self._sums]).numpy()
         return dict(zip(MEASURES, found.T, strict=True))
 
     def _measure(self) -> None:
@@ -187,7 +190,7 @@ class _Totals:
         nodes, parts = zip(*self._waiting, strict=True)
         spread = Spread(parts[0] if len(parts) == 1 else torch.cat(parts, 1))
         values = torch.stack([measure(spread) for measure in MEASURES.values()])
-        for node, own in zip(nodes, values.split([part.shape[1] for part in parts], 1), strict=True):
+        for node, own in zip(nodes, torch.split(values, [part.shape[1] for part in parts], 1), strict=True):
             self._sums[node].append(own.sum(1).double())
         self._waiting, self._width = [], 0
 

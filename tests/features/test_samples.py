@@ -100,3 +100,19 @@ def test_a_node_that_does_not_keep_inputs_apart_leaves_no_samples():
     assert set(scores.reasons) == {"zico", "gradsign_mean", "knas"}
     assert all(math.isnan(scores[name]) and "apart" in why for name, why in scores.reasons.items())
     assert scores["snip"] > 0 and math.isfinite(scores["jacob_cov"])
+
+
+def test_nodes_of_different_formats_are_measured_apart():
+    generator = torch.Generator().manual_seed(0)
+    drawn = [torch.randn(4, width, generator=generator) for width in (3, 5, 2, 7)]
+    nodes = [samples.to(dtype) for samples, dtype in zip(drawn, [torch.float32, torch.float64] * 2, strict=True)]
+    totals = _samples._Totals(4)
+    for i, samples in enumerate(nodes):
+        totals.add(i, samples)
+    found = totals.by_measure()
+    for i, samples in enumerate(nodes):
+        alone = _samples._Totals(1)
+        alone.add(0, samples)
+        assert {name: values[i] for name, values in found.items()} == {k: v[0] for k, v in alone.by_measure().items()}
+        expected = slow_sums(samples.double())
+        assert {name: values[i] for name, values in found.items()} == pytest.approx(expected, rel=1e-4)
