@@ -15,7 +15,7 @@ def pack(states: Tensor) -> Tensor:
     bits = states.view(torch.uint8)
     if batch % 8:
         bits = torch.cat([bits, bits.new_zeros(-batch % 8, units)])
-    bits = bits.view(-1, 8, units)
+    bits = bits.view(len(bits) // 8, 8, units)
     # Each row takes in the one half a byte, then two bits, then one bit on.
     for half in (4, 2, 1):
         bits = torch.add(bits[:, :half], bits[:, half:], alpha=1 << half)

@@ -25,8 +25,6 @@ BUFFER = 2**23
 """Numbers in the largest buffer that is made at once."""
 CACHED = 2**18
 """Numbers of which statistics are taken at once: about what a cache holds."""
-
-
 ROUNDING = 32
 """How many times the machine precision, for each sample, the rounding error of a gradient is taken to be."""
 
@@ -62,23 +60,30 @@ class Spread:
 
     @cached_property
     def deviation(self) -> Tensor:
-        """Return the standard deviation of each weight's gradient, infinite where that does not vary."""
-        return self._where_it_varies(self.variance)
+        """Return the standard deviation of each weight's gradient."""
+        return self.variance.sqrt()
 
     @cached_property
     def size_deviation(self) -> Tensor:
         """Return the same of each weight's absolute gradient."""
-        return self._where_it_varies(_mean((self.size - self.mean_size).square_()))
+        return _mean((self.size - self.mean_size).square_()).sqrt()
 
-    def _where_it_varies(self, variance: Tensor) -> Tensor:
-        """Return deviations above their rounding error, and infinity elsewhere, so that what they divide is zero."""
-        deviation = variance.sqrt()
-        rounding = ROUNDING * len(self.samples) * torch.finfo(variance.dtype).eps * self.mean_size
-        return torch.where(deviation > rounding, deviation, torch.inf)
+    @cached_property
+    def varies(self) -> Tensor:
+        """Return whether the gradient varies by more than its rounding error."""
+        return self._above_rounding(self.deviation)
+
+    @cached_property
+    def size_varies(self) -> Tensor:
+        """Return the same of the absolute gradient."""
+        return self._above_rounding(self.size_deviation)
+
+    def _above_rounding(self, deviation: Tensor) -> Tensor:
+        return deviation > ROUNDING * len(self.samples) * torch.finfo(deviation.dtype).eps * self.mean_size
 
 
 def _mean(samples: Tensor) -> Tensor:
-    """Return the mean over the samples as a matrix product, one pass through memory."""
+    """Return the mean over the samples, `(weights,)`."""
     return samples.new_full((len(samples),), 1 / len(samples)) @ samples
 
 
@@ -91,17 +96,18 @@ def _accumulated(s: Spread) -> Tensor:
 
 
 MEASURES: dict[str, Callable[[Spread], Tensor]] = {
-    "zico": lambda s: s.mean_size / s.size_deviation,
-    "zico_signed": lambda s: s.mean_size / s.deviation,
-    "gsnr": lambda s: (s.mean / s.deviation).square(),
+    "zico": lambda s: torch.where(s.size_varies, s.mean_size / s.size_deviation, 0),
+    "zico_signed": lambda s: torch.where(s.varies, s.mean_size / s.deviation, 0),
+    "gsnr": lambda s: torch.where(s.varies, s.mean.square() / s.variance, 0),
     "xi_gsnr": lambda s: s.mean.square() / (s.variance + XI),
     "gsnr_mean": lambda s: s.mean.square(),
-    "gsnr_variance": lambda s: 1 / s.deviation.square(),
+    "gsnr_variance": lambda s: torch.where(s.varies, 1 / s.variance, 0),
     "xi_gsnr_variance": lambda s: 1 / (s.variance + XI),
     "xi_gsnr_accumulated": _accumulated,
     "gradsign": lambda s: s.samples.sign().sum(0).abs_(),
 }
-"""What is summed over the weights of a node, by the name of the proxy that reads it."""
+"""What is summed over the weights of a node, by the name of the proxy that reads it; weights whose gradient does not
+vary have no ratio of their own and are left out."""
 
 
 @dataclass(frozen=True)

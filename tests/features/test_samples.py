@@ -116,3 +116,16 @@ def test_nodes_of_different_formats_are_measured_apart():
         assert {name: values[i] for name, values in found.items()} == {k: v[0] for k, v in alone.by_measure().items()}
         expected = slow_sums(samples.double())
         assert {name: values[i] for name, values in found.items()} == pytest.approx(expected, rel=1e-4)
+
+
+def test_a_gradient_that_is_not_finite_is_left_out_of_ratios_and_spoils_no_other_weight():
+    samples = torch.randn(4, 6, generator=torch.Generator().manual_seed(0))
+    samples[1, 2], samples[3, 4] = math.nan, math.inf
+    whole = _samples._Totals(1)
+    whole.add(0, samples)
+    finite = _samples._Totals(1)
+    finite.add(0, samples[:, [0, 1, 3, 5]])
+    found, expected = whole.by_measure(), finite.by_measure()
+    for name in ("zico", "zico_signed", "gsnr", "gsnr_variance"):
+        assert found[name] == pytest.approx(expected[name], rel=1e-6)
+    assert np.isnan(found["xi_gsnr"]).all() and np.isnan(found["gsnr_mean"]).all()
