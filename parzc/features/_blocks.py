@@ -6,7 +6,7 @@ containers; where a network has none, its convolutions, or else its linear layer
 as a block output as well (the stem), unless it is the network's input.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -154,7 +154,7 @@ def _removed(handle: Any) -> Iterator[None]:
 def measure_blocks(network: nn.Module, inputs: Tensor, seed: int) -> Blocks:
     """Run the network on `inputs` and measure the outputs of its primary blocks and the Jacobians between them."""
     outputs = watch_blocks(network, inputs)
-    norms = []
+    jacobians: list[Tensor | None] = []
     for i in range(1, len(outputs)):
         before, behind = outputs[i - 1 : i + 1]
         signs, gradient = random_signs(behind.features, seed, f"block {i}"), None
@@ -163,14 +163,40 @@ def measure_blocks(network: nn.Module, inputs: Tensor, seed: int) -> Blocks:
                 behind.features, [before.features], signs, retain_graph=True, allow_unused=True
             )
         if gradient is None:
-            norms.append(np.nan)
+            jacobians.append(None)
         else:
-            norms.append(_spectral_norm(before.channels_second(gradient), behind.channels_second(signs)))
+            jacobians.append(_jacobian(before.channels_second(gradient), behind.channels_second(signs)))
+    covariances = [_covariance(output.channels_second(output.features.detach())) for output in outputs]
     return Blocks(
         names=tuple(output.name for output in outputs),
-        entropy=np.array([_entropy(output.channels_second(output.features.detach())) for output in outputs]),
-        spectral_norm=np.array(norms),
+        entropy=_of_spectra(_entropies, covariances),
+        spectral_norm=_of_spectra(
+            _largest_singular_values, [None if j is None else _smaller_product(j) for j in jacobians]
+        ),
     )
+
+
+def _of_spectra(measure: Callable[[Tensor], Tensor], matrices: Sequence[Tensor | None]) -> NDArray[np.float64]:
+    """Measure the eigenvalues of symmetric matrices, those of one size at once.
+
+    Args:
+        measure: maps eigenvalues in ascending order, `(n, size)`, to `(n,)`.
+        matrices: in float64.
+
+    Returns:
+        A value for each matrix, NaN where there is none or where a number is not finite.
+    """
+    values = np.full(len(matrices), np.nan)
+    by_size: dict[int, dict[int, Tensor]] = {}
+    for i, matrix in enumerate(matrices):
+        if matrix is not None:
+            by_size.setdefault(len(matrix), {})[i] = matrix
+    for same in by_size.values():
+        stacked = torch.stack(list(same.values()))
+        finite = stacked.isfinite().flatten(1).all(1)
+        spectra = torch.linalg.eigvalsh(torch.where(finite[:, None, None], stacked, 0)).clamp_min_(0)
+        values[list(same)] = torch.where(finite, measure(spectra), torch.nan).cpu().numpy()
+    return values
 
 
 def _vectors(features: Tensor) -> Tensor:
@@ -178,19 +204,22 @@ def _vectors(features: Tensor) -> Tensor:
     return features.movedim(1, -1).reshape(-1, features.shape[1])
 
 
-def _entropy(features: Tensor) -> float:
-    """Entropy of the L1-normalised eigenvalues of the covariance of the features (eqs. 1 to 3)."""
+def _covariance(features: Tensor) -> Tensor:
+    """Covariance of the features over all positions (eq. 1)."""
     vectors = _vectors(features)
     centred = vectors - vectors.mean(0)
-    covariance = (centred.T @ centred).double() / max(len(vectors) - 1, 1)
-    if not covariance.isfinite().all() or not covariance.diagonal().sum() > 0:
-        return float("nan")
-    values = torch.linalg.eigvalsh(covariance).clamp_min(0)
-    return float(torch.special.entr(values / values.sum()).sum())
+    return (centred.T @ centred).double() / max(len(vectors) - 1, 1)
 
 
-def _spectral_norm(before: Tensor, behind: Tensor) -> float:
-    """Largest singular value of the mean over positions of input gradient times output gradient (eqs. 10 and 11)."""
+def _entropies(eigenvalues: Tensor) -> Tensor:
+    """Entropy of the L1-normalised eigenvalues (eqs. 2 and 3), NaN where all are zero."""
+    total = eigenvalues.sum(1, keepdim=True)
+    entropies: Tensor = torch.special.entr(eigenvalues / total).sum(1)
+    return entropies
+
+
+def _jacobian(before: Tensor, behind: Tensor) -> Tensor:
+    """Mean over positions of input gradient times output gradient (eq. 10)."""
     axes = max(before.ndim, behind.ndim)
     # Vectors have one position.
     before, behind = (t.reshape(*t.shape, *[1] * (axes - t.ndim)) for t in (before, behind))
@@ -198,12 +227,17 @@ def _spectral_norm(before: Tensor, behind: Tensor) -> float:
         # Neighbouring positions of the finer one become channels of the position that covers them.
         before, behind = _gathered(before, behind, axis), _gathered(behind, before, axis)
     u, v = _vectors(before), _vectors(behind)
-    jacobian = (u.T @ v).double() / len(u)
-    if not jacobian.isfinite().all():
-        return float("nan")
-    # The root of the largest eigenvalue of the smaller product.
-    product = jacobian @ jacobian.T if len(jacobian) <= jacobian.shape[1] else jacobian.T @ jacobian
-    return float(torch.linalg.eigvalsh(product)[-1].clamp_min(0).sqrt())
+    return (u.T @ v).double() / len(u)
+
+
+def _smaller_product(matrix: Tensor) -> Tensor:
+    """Return the smaller product of a matrix with itself, whose eigenvalues are the squared singular values."""
+    return matrix @ matrix.T if len(matrix) <= matrix.shape[1] else matrix.T @ matrix
+
+
+def _largest_singular_values(eigenvalues: Tensor) -> Tensor:
+    """Root of the largest eigenvalue (eq. 11)."""
+    return eigenvalues[:, -1].sqrt()
 
 
 def _gathered(fine: Tensor, coarse: Tensor, axis: int) -> Tensor:

@@ -122,14 +122,16 @@ def _smallest(maps: Tensor) -> list[float]:
     rows = maps.double()
     mean = rows.mean(2, keepdim=True)
     centred = rows - mean
-    norms = centred.norm(dim=2, keepdim=True)
-    finite = norms.isfinite().flatten(1).all(1)
+    products = centred @ centred.transpose(1, 2)
+    norms = products.diagonal(dim1=1, dim2=2).sqrt()
+    finite = norms.isfinite().all(1)
     # A constant channel is left with the rounding error of its mean.
-    constant = (norms <= 1e-12 * maps.shape[2] ** 0.5 * mean.abs()).flatten(1).any(1)
+    constant = (norms <= 1e-12 * maps.shape[2] ** 0.5 * mean.squeeze(2).abs()).any(1)
     values = torch.where(finite, 0.0, torch.nan).double()
     regular = finite & ~constant
     if maps.shape[2] > maps.shape[1] and regular.any():
-        scaled = (centred / norms)[regular]
-        values[regular] = torch.linalg.eigvalsh(scaled @ scaled.transpose(1, 2))[:, 0].clamp_min(0)
+        scales = norms[regular]
+        correlations = products[regular] / (scales[:, :, None] * scales[:, None, :])
+        values[regular] = torch.linalg.eigvalsh(correlations)[:, 0].clamp_min(0)
     found: list[float] = values.tolist()
     return found

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from parzc.features._bits import Patterns, pack_units
+from parzc.features._bits import Patterns, ones_where_positive, pack_units
 from parzc.features._state import random_bytes
 from parzc.features._trace import RECTIFIERS, Recorder
 
@@ -43,13 +43,15 @@ def masked_patterns(network: nn.Module, inputs: Tensor, seed: int, rate: float =
 
     def masking(rectifier: Callable[..., Tensor]) -> Callable[..., Tensor]:
         def run(*args: Any, **kwargs: Any) -> Tensor:
-            positive = (args[0] if args else kwargs["input"]) > 0
+            units = ones_where_positive(args[0] if args else kwargs["input"])
             output = rectifier(*args, **kwargs)
             # 16 random bits decide for each unit, for all inputs alike.
-            bits = random_bytes(2 * output[0].numel(), seed, f"mask {next(applied)}").view(torch.int16).int()
-            kept = (bits >= int(rate * 2**16) - 2**15).view(output.shape[1:]).to(output.device)
-            active.append(pack_units(positive & kept, len(inputs)))
-            return output.mul_(kept)
+            bits = random_bytes(2 * output[0].numel(), seed, f"mask {next(applied)}").view(torch.int16).float()
+            kept = torch.ge(bits, int(rate * 2**16) - 2**15, out=bits).view(output.shape[1:])
+            # Laid out like the units, so that products need not go through memory in two orders.
+            mask = torch.empty_like(units[:1]).copy_(kept)
+            active.append(pack_units(units.mul_(mask), len(inputs)))
+            return output.mul_(mask)
 
         return run
 

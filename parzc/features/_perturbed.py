@@ -48,8 +48,9 @@ class _Watched(Recorder):
         super().__init__(network, batch, norms | {pool: self._pool(pool) for pool in _POOLS})
         self.batch = batch
         self.features: Tensor | None = None
-        self.variances: list[Tensor] = []
         self.sizes: list[int] = []
+        self._scales: list[Tensor] = []
+        self._eps: list[float] = []
 
     def _norm(
         self,
@@ -67,11 +68,21 @@ class _Watched(Recorder):
         # The same operation, which also returns the statistics that it has used.
         found = torch.native_batch_norm(input, weight, bias, running_mean, running_var, training, momentum, eps)
         output, _, scale = found
-        variance = scale.double() ** -2 - eps
-        # What is left of a variance of zero is the rounding error of `eps`.
-        self.variances.append(torch.where(variance > RESOLVED * eps, variance, 0))
+        self._scales.append(scale)
+        self._eps.append(eps)
         self.sizes.append(input.numel() // input.shape[1])
         return output
+
+    def variances(self) -> list[float]:
+        """Return the mean over channels of the variances that each batch norm has met."""
+        if not self._scales:
+            return []
+        widths = [len(scale) for scale in self._scales]
+        eps = torch.tensor(self._eps, dtype=torch.float64).repeat_interleave(torch.tensor(widths))
+        variances = torch.cat(self._scales).cpu().double() ** -2 - eps
+        # What is left of a variance of zero is the rounding error of `eps`.
+        kept = torch.where(variances > RESOLVED * eps, variances, 0)
+        return [float(own.mean()) for own in torch.split(kept, widths)]
 
     def _pool(self, pool: Callable[..., Any]) -> Callable[..., Any]:
         def run(input: Tensor, *args: Any, **kwargs: Any) -> Any:
@@ -103,7 +114,7 @@ def perturb(network: nn.Module, inputs: Tensor, noise: Tensor) -> Perturbed:
             if watched.features is None:
                 watched.features = watched.calls[-1][1].inputs.flatten(1)
             features.append(watched.features.double())
-            variances.append([float(v.mean()) for v in watched.variances])
+            variances.append(watched.variances())
     return Perturbed(
         moved=features[0] - features[1],
         variances=variances[0],

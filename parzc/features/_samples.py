@@ -25,12 +25,14 @@ BUFFER = 2**23
 """Numbers in the largest buffer that is made at once."""
 CACHED = 2**18
 """Numbers of which statistics are taken at once: about what a cache holds."""
+ROUNDING = 32
+"""How many times the machine precision, for each sample, the rounding error of a gradient is taken to be."""
 
 
 class Spread:
     """`n` samples of the gradient of some weights, `(n, weights)`, and how they are spread.
 
-    Moments are over the samples, variances those of the population.
+    Moments are over the samples, variances those of the population; each of them is `(weights,)`.
     """
 
     def __init__(self, samples: Tensor) -> None:
@@ -38,18 +40,13 @@ class Spread:
 
     @cached_property
     def mean(self) -> Tensor:
-        """Return the mean of each weight's gradient, `(weights,)`."""
-        return self.samples.mean(0)
-
-    @cached_property
-    def deviation(self) -> Tensor:
-        """Return the standard deviation of each weight's gradient, `(weights,)`."""
-        return _deviation(self.samples, self.mean)
+        """Return the mean of each weight's gradient."""
+        return _mean(self.samples)
 
     @cached_property
     def variance(self) -> Tensor:
-        """Return the variance of each weight's gradient, `(weights,)`."""
-        return self.deviation.square()
+        """Return the variance of each weight's gradient."""
+        return _mean((self.samples - self.mean).square_())
 
     @cached_property
     def size(self) -> Tensor:
@@ -58,27 +55,36 @@ class Spread:
 
     @cached_property
     def mean_size(self) -> Tensor:
-        """Return the mean of each weight's absolute gradient, `(weights,)`."""
-        return self.size.mean(0)
+        """Return the mean of each weight's absolute gradient."""
+        return _mean(self.size)
+
+    @cached_property
+    def deviation(self) -> Tensor:
+        """Return the standard deviation of each weight's gradient."""
+        return self.variance.sqrt()
+
+    @cached_property
+    def size_deviation(self) -> Tensor:
+        """Return the same of each weight's absolute gradient."""
+        return _mean((self.size - self.mean_size).square_()).sqrt()
+
+    @cached_property
+    def varies(self) -> Tensor:
+        """Return whether the gradient varies by more than its rounding error."""
+        return self._above_rounding(self.deviation)
+
+    @cached_property
+    def size_varies(self) -> Tensor:
+        """Return the same of the absolute gradient."""
+        return self._above_rounding(self.size_deviation)
+
+    def _above_rounding(self, deviation: Tensor) -> Tensor:
+        return deviation > ROUNDING * len(self.samples) * torch.finfo(deviation.dtype).eps * self.mean_size
 
 
-ROUNDING = 32
-"""How many times the machine precision, for each sample, the rounding error of a gradient is taken to be."""
-
-
-def _where_it_varies(s: Spread, ratio: Tensor, deviation: Tensor) -> Tensor:
-    """Sum over the weights whose gradient varies by more than its rounding error: the others have no ratio."""
-    rounding = ROUNDING * len(s.samples) * torch.finfo(s.samples.dtype).eps * s.mean_size
-    return torch.where(deviation > rounding, ratio, 0).sum()
-
-
-def _deviation(samples: Tensor, mean: Tensor) -> Tensor:
-    return (samples - mean).square_().mean(0).sqrt_()
-
-
-def _zico(s: Spread) -> Tensor:
-    deviation = _deviation(s.size, s.mean_size)
-    return _where_it_varies(s, s.mean_size / deviation, deviation)
+def _mean(samples: Tensor) -> Tensor:
+    """Return the mean over the samples, `(weights,)`."""
+    return samples.new_full((len(samples),), 1 / len(samples)) @ samples
 
 
 def _accumulated(s: Spread) -> Tensor:
@@ -86,21 +92,22 @@ def _accumulated(s: Spread) -> Tensor:
     sums = torch.ones(len(s.samples), len(s.samples)).to(s.samples).tril()
     mean = sums.mean(0, keepdim=True)
     found = torch.cat([sums - mean, mean]) @ s.samples
-    return (found[-1].square() / (found[:-1].square_().mean(0) + XI)).sum()
+    return found[-1].square() / (_mean(found[:-1].square_()) + XI)
 
 
 MEASURES: dict[str, Callable[[Spread], Tensor]] = {
-    "zico": _zico,
-    "zico_signed": lambda s: _where_it_varies(s, s.mean_size / s.deviation, s.deviation),
-    "gsnr": lambda s: _where_it_varies(s, s.mean.square() / s.variance, s.deviation),
-    "xi_gsnr": lambda s: (s.mean.square() / (s.variance + XI)).sum(),
-    "gsnr_mean": lambda s: s.mean.square().sum(),
-    "gsnr_variance": lambda s: _where_it_varies(s, 1 / s.variance, s.deviation),
-    "xi_gsnr_variance": lambda s: (1 / (s.variance + XI)).sum(),
+    "zico": lambda s: torch.where(s.size_varies, s.mean_size / s.size_deviation, 0),
+    "zico_signed": lambda s: torch.where(s.varies, s.mean_size / s.deviation, 0),
+    "gsnr": lambda s: torch.where(s.varies, s.mean.square() / s.variance, 0),
+    "xi_gsnr": lambda s: s.mean.square() / (s.variance + XI),
+    "gsnr_mean": lambda s: s.mean.square(),
+    "gsnr_variance": lambda s: torch.where(s.varies, 1 / s.variance, 0),
+    "xi_gsnr_variance": lambda s: 1 / (s.variance + XI),
     "xi_gsnr_accumulated": _accumulated,
-    "gradsign": lambda s: s.samples.sign().sum(0).abs_().sum(),
+    "gradsign": lambda s: s.samples.sign().sum(0).abs_(),
 }
-"""What is summed over the weights of a node, by the name of the proxy that reads it."""
+"""What is summed over the weights of a node, by the name of the proxy that reads it; weights whose gradient does not
+vary have no ratio of their own and are left out."""
 
 
 @dataclass(frozen=True)
@@ -126,22 +133,19 @@ def of_inputs(nodes: Sequence[Node], batch: int) -> Samples | None:
         nodes: recorded nodes, with the gradients of the mean loss and of the summed logits at their outputs.
         batch: number of inputs.
     """
-    sums, kernels = [], []
-    for node in nodes:
-        totals = torch.zeros(len(MEASURES), dtype=torch.float64, device=node.weight.device)
+    totals, kernels = _Totals(len(nodes)), []
+    for i, node in enumerate(nodes):
         kernel = torch.zeros(batch, batch, dtype=torch.float64, device=node.weight.device)
         views = [_View.of(call, batch) for call in node.calls]
         kept = [view for view in views if view is not None]
         if len(kept) < len(views):
             return None
         for rows in _slices(node, batch):
-            totals += _measure(_sum([view.weight_gradients(view.loss, rows) for view in kept]))
+            totals.add(i, _sum([view.weight_gradients(view.loss, rows) for view in kept]))
             of_logits = _sum([view.weight_gradients(view.logits, rows) for view in kept])
             kernel += (of_logits @ of_logits.T).double()
-        sums.append(totals)
         kernels.append(kernel)
-    values = torch.stack(sums).cpu().numpy()
-    return Samples(batch, dict(zip(MEASURES, values.T, strict=True)), torch.stack(kernels).cpu().numpy())
+    return Samples(batch, totals.by_measure(), torch.stack(kernels).cpu().numpy())
 
 
 def of_batches(gradients: Sequence[Sequence[Tensor]]) -> Samples:
@@ -150,18 +154,51 @@ def of_batches(gradients: Sequence[Sequence[Tensor]]) -> Samples:
     Args:
         gradients: for each batch the gradient at each node.
     """
-    sums = [_measure(torch.stack([g.flatten() for g in node])) for node in zip(*gradients, strict=True)]
-    values = torch.stack(sums).cpu().numpy()
-    return Samples(len(gradients), dict(zip(MEASURES, values.T, strict=True)), np.zeros((len(sums), 0, 0)))
+    totals = _Totals(len(gradients[0]))
+    for i, node in enumerate(zip(*gradients, strict=True)):
+        totals.add(i, torch.stack([g.flatten() for g in node]))
+    return Samples(len(gradients), totals.by_measure(), np.zeros((len(gradients[0]), 0, 0)))
 
 
-def _measure(samples: Tensor) -> Tensor:
-    width = max(CACHED // len(samples), 1)
-    total = torch.zeros(len(MEASURES), dtype=torch.float64, device=samples.device)
-    for start in range(0, samples.shape[1], width):
-        spread = Spread(samples[:, start : start + width])
-        total += torch.stack([measure(spread) for measure in MEASURES.values()]).double()
-    return total
+class _Totals:
+    """The sums of all measures over the weights of each node; weights of several nodes are measured at once.
+
+    Args:
+        nodes: number of nodes.
+    """
+
+    def __init__(self, nodes: int) -> None:
+        self._sums: list[list[Tensor]] = [[] for _ in range(nodes)]
+        self._waiting: list[tuple[int, Tensor]] = []
+        self._width = 0
+
+    def add(self, node: int, samples: Tensor) -> None:
+        """Take in samples of the gradient of some weights of a node, `(n, weights)`."""
+        most = max(CACHED // len(samples), 1)
+        for part in torch.split(samples, most, 1):
+            if self._width + part.shape[1] > most or not self._like_those_waiting(part):
+                self._measure()
+            self._waiting.append((node, part))
+            self._width += part.shape[1]
+
+    def _like_those_waiting(self, part: Tensor) -> bool:
+        return all((part.dtype, part.device) == (own.dtype, own.device) for _, own in self._waiting[-1:])
+
+    def by_measure(self) -> dict[str, NDArray[np.float64]]:
+        """Return the sums at each node, `(nodes,)`, by the name of the measure."""
+        self._measure()
+        found = torch.stack([torch.stack(own).sum(0).cpu() for own in self._sums]).numpy()
+        return dict(zip(MEASURES, found.T, strict=True))
+
+    def _measure(self) -> None:
+        if not self._waiting:
+            return
+        nodes, parts = zip(*self._waiting, strict=True)
+        spread = Spread(parts[0] if len(parts) == 1 else torch.cat(parts, 1))
+        values = torch.stack([measure(spread) for measure in MEASURES.values()])
+        for node, own in zip(nodes, torch.split(values, [part.shape[1] for part in parts], 1), strict=True):
+            self._sums[node].append(own.sum(1).double())
+        self._waiting, self._width = [], 0
 
 
 def _slices(node: Node, batch: int) -> list[slice]:
@@ -190,8 +227,19 @@ class _View:
     def of(cls, call: Call, batch: int) -> "_View | None":
         loss, logits = (torch.zeros_like(call.output) if g is None else g for g in (call.output_grad, call.logit_grad))
         arranged = [call.by_sample(t, batch) for t in (call.inputs.detach(), loss * batch, logits)]
-        kept = [t.contiguous() for t in arranged if t is not None]
-        return cls(call, *kept) if len(kept) == len(arranged) else None
+        kept = [t for t in arranged if t is not None]
+        if len(kept) < len(arranged):
+            return None
+        view = cls(call, *kept)
+        return view if view.pointwise else cls(call, *(t.contiguous() for t in kept))
+
+    @property
+    def pointwise(self) -> bool:
+        """Whether the weight is one matrix, applied at each position."""
+        geometry, weight = self.call.geometry, self.call.weight
+        if geometry is None:
+            return True
+        return geometry.groups == 1 and weight[0, 0].numel() == 1 and self.inputs.shape[3:] == self.loss.shape[3:]
 
     def weight_gradients(self, gradient: Tensor, rows: slice) -> Tensor:
         """Return the gradients of some output channels (input channels of a transposed convolution) for each input.
@@ -209,8 +257,7 @@ class _View:
             left, right = gradient.flatten(1, -2)[..., rows].transpose(1, 2), x.flatten(1, -2)
             return (left @ right).flatten(1)
         whole = slice(None) if geometry.groups > 1 else rows
-        if geometry.groups == 1 and weight[0, 0].numel() == 1 and x.shape[3:] == gradient.shape[3:]:
-            # A matrix product at each position.
+        if self.pointwise:
             left, right = (gradient, x) if not transposed else (x, gradient)
             left, right = (t.transpose(1, 2).flatten(2) for t in (left[:, :, rows], right))
             return (left @ right.transpose(1, 2)).flatten(1)

@@ -8,7 +8,6 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 Transform = Callable[[str, Tensor], Tensor]
 """What to compute with instead of the parameter or buffer of that name."""
@@ -44,15 +43,17 @@ def untouched(network: nn.Module, seed: int, transform: Transform | None = None)
     """
     members = Members(network)
     modes = [(module, module.training) for module in members.modules.values()]
+    # Networks may have a way of their own to go into training mode.
+    trains = all(mode and type(module).train is nn.Module.train for module, mode in modes)
     named = [(n, t) for n, t in members.parameters.items() if transform and t.is_floating_point()]
     kept = [(name, t, t.data) for name, t in (*named, *members.buffers.items())]
     buffers = [(module, dict(module._buffers)) for module in members.modules.values()]
-    devices = sorted({t.device.index for t in members.parameters.values() if t.device.type == "cuda"})
-    with _seeded(seed, devices):
+    with _seeded(seed, {t.device for t in members.parameters.values()}):
         try:
             for name, t, data in kept:
                 t.data = transform(name, data) if transform and data.is_floating_point() else data.clone()
-            network.train()
+            if not trains:
+                network.train()
             yield
         finally:
             for module, own in buffers:
@@ -60,14 +61,17 @@ def untouched(network: nn.Module, seed: int, transform: Transform | None = None)
             for _, t, data in kept:
                 t.data = data
             for module, mode in modes:
-                module.training = mode
+                if module.training != mode:
+                    module.training = mode
 
 
 @contextmanager
-def _seeded(seed: int, devices: list[int]) -> Iterator[None]:
+def _seeded(seed: int, devices: set[torch.device]) -> Iterator[None]:
     python, legacy = random.getstate(), np.random.get_state()
-    with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(seed)
+    with torch.random.fork_rng(devices=sorted(d.index for d in devices if d.type == "cuda")):
+        # Torch would also queue up the seed, with a traceback, for a GPU that is not in use.
+        on_cpu = all(device.type == "cpu" for device in devices)
+        (torch.default_generator.manual_seed if on_cpu else torch.manual_seed)(seed)
         random.seed(seed)
         np.random.seed(seed % 2**32)
         try:
@@ -96,12 +100,10 @@ def random_bytes(n: int, seed: int, name: str = "") -> Tensor:
 
 
 def random_signs(like: Tensor, seed: int, name: str) -> Tensor:
-    """Return -1 or 1, equally likely, in the shape of `like`; the draws belong to one name."""
+    """Return -1 or 1, equally likely, in the shape and memory layout of `like`; the draws belong to one name."""
     drawn = random_bytes(-(-like.numel() // 8), seed, name)
-    # The eight signs that each byte stands for, looked up.
-    byte = torch.arange(256)[:, None] >> torch.arange(8) & 1
-    signs = F.embedding(drawn.int(), (2 * byte - 1).to(like.dtype))
-    return signs.flatten()[: like.numel()].view(like.shape).to(like.device)
+    bits = torch.from_numpy(np.unpackbits(drawn.numpy(), count=like.numel(), bitorder="little"))
+    return torch.empty_like(like).copy_(bits.view(like.shape)).mul_(2).sub_(1)
 
 
 def gaussian(like: Tensor, seed: int) -> Tensor:

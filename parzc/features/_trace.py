@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-from parzc.features._bits import pack_units
+from parzc.features._bits import ones_where_positive, pack_units
 from parzc.features._state import Members
 
 KINDS: dict[Callable[..., Any], str] = {
@@ -216,7 +216,7 @@ class Recorder(TorchFunctionMode):
         if self._watch and func in RECTIFIERS:
             # Before the function runs: it may overwrite its input.
             units = (args[0] if args else kwargs["input"]).detach()
-            self.active.append(pack_units(units > 0, self._batch))
+            self.active.append(pack_units(ones_where_positive(units), self._batch))
         return self._replace.get(func, func)(*args, **kwargs)
 
     def _apply_weight(

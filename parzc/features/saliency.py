@@ -32,10 +32,9 @@ def _fisher_of_call(call: Call, batch: int) -> Tensor:
     product = call.original_output() * call.output_grad
     parts = call.by_sample(product, batch)
     parts = product[:, None] if parts is None else parts
-    # The loss is a mean over the batch, so the gradient of one sample's own loss is `batch` times what was recorded.
-    parts = parts * len(parts)
     channel = parts.ndim - 1 if call.geometry is None else 2
-    per_sample = parts.sum([axis for axis in range(1, parts.ndim) if axis != channel])
+    # The loss is a mean over the batch, so the gradient of one sample's own loss is `batch` times what was recorded.
+    per_sample = len(parts) * parts.sum([axis for axis in range(1, parts.ndim) if axis != channel])
     return 0.5 * per_sample.square().mean(0).sum()
 
 

@@ -1,12 +1,14 @@
 """Packed activation patterns against plain arrays."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from parzc.features._bits import Patterns, pack, pack_units, unpack
+from parzc.features._bits import Patterns, ones_where_positive, pack, pack_units, unpack
 
 
 def drawn(n, sizes, seed, kinds):
@@ -96,3 +98,24 @@ def test_units_of_any_layer_are_packed_in_some_order(shape):
     for t in layouts:
         assert torch.equal(t, active)
         assert sorted(pack_units(t, 10).T.tolist()) == expected
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.int32])
+def test_ones_stand_where_numbers_are_positive(dtype):
+    numbers = (
+        torch.tensor([-2.0, -0.0, 0.0, 1.0, 3.0])
+        if dtype == torch.int32
+        else torch.tensor([-math.inf, -1e-30, -0.0, 0.0, 1e-30, 2.0, math.inf, math.nan])
+    )
+    numbers = numbers.to(dtype)
+    found = ones_where_positive(numbers)
+    assert found.dtype == dtype and found.tolist() == [float(number > 0) for number in numbers.tolist()]
+
+
+def test_ones_are_laid_out_like_the_numbers_and_packed_like_booleans():
+    numbers = torch.randn(9, 4, 5, 6, generator=torch.Generator().manual_seed(0))
+    for laid_out in (numbers, numbers.contiguous(memory_format=torch.channels_last), numbers[:, ::2]):
+        found = ones_where_positive(laid_out)
+        assert torch.equal(found.bool(), laid_out > 0)
+        assert found.stride() == torch.empty_like(laid_out).stride()
+        assert torch.equal(pack_units(found, 9), pack_units(found.bool(), 9))

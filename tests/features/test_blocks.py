@@ -8,7 +8,15 @@ import torch
 from torch import nn
 
 from parzc.datasets import get_space
-from parzc.features._blocks import measure_blocks, primary_blocks, watch_blocks
+from parzc.features._blocks import (
+    _entropies,
+    _largest_singular_values,
+    _of_spectra,
+    _smaller_product,
+    measure_blocks,
+    primary_blocks,
+    watch_blocks,
+)
 from parzc.features._passes import Passes
 from parzc.features._state import Drawn, random_signs
 
@@ -281,3 +289,29 @@ def test_watching_does_not_change_what_comes_out():
     outputs = watch_blocks(network, x)
     torch.testing.assert_close(seen[0], expected, rtol=0, atol=0)
     torch.testing.assert_close(network.head(outputs[-1].features.mean((2, 3))), expected)
+
+
+def test_spectra_of_several_sizes_are_those_of_each_matrix():
+    drawn = [torch.randn(n, n + 3, dtype=torch.float64) for n in (4, 2, 4, 5, 2, 4)]
+    matrices = [a @ a.T for a in drawn]
+    matrices[2][1, 3], matrices[4][0, 0] = np.inf, np.nan
+    matrices[5] = torch.zeros(4, 4, dtype=torch.float64)
+    entropies, roots = [], []
+    for matrix in matrices[:2] + matrices[3:4]:
+        values = np.linalg.eigvalsh(matrix.numpy())
+        share = values / values.sum()
+        entropies.append(-(share * np.log(share)).sum())
+        roots.append(np.sqrt(values[-1]))
+    nan = np.nan
+    found = _of_spectra(_entropies, [*matrices, None])
+    np.testing.assert_allclose(found, [*entropies[:2], nan, entropies[2], nan, nan, nan], rtol=1e-12)
+    found = _of_spectra(_largest_singular_values, [None, *matrices])
+    np.testing.assert_allclose(found, [nan, *roots[:2], nan, roots[2], nan, 0], rtol=1e-12)
+    assert _of_spectra(_entropies, []).shape == (0,)
+
+
+def test_the_largest_singular_value_is_that_of_the_matrix():
+    for shape in ((3, 5), (5, 3)):
+        matrix = torch.randn(*shape, dtype=torch.float64)
+        found = _of_spectra(_largest_singular_values, [_smaller_product(matrix)])
+        assert found == pytest.approx([np.linalg.svd(matrix.numpy())[1][0]], rel=1e-12)

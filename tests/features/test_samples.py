@@ -72,7 +72,7 @@ def test_slices_give_the_same(name, buffer, monkeypatch):
 def test_a_slice_holds_no_more_than_it_may(monkeypatch):
     sizes = []
     monkeypatch.setattr(_samples, "CACHED", 60)
-    monkeypatch.setitem(_samples.MEASURES, "gradsign", lambda s: sizes.append(tuple(s.samples.shape)) or s.mean.sum())
+    monkeypatch.setitem(_samples.MEASURES, "gradsign", lambda s: sizes.append(tuple(s.samples.shape)) or s.mean)
     measured(*seeded(Dead, 4))
     assert sizes == [(6, 10)] * 4
 
@@ -100,3 +100,32 @@ def test_a_node_that_does_not_keep_inputs_apart_leaves_no_samples():
     assert set(scores.reasons) == {"zico", "gradsign_mean", "knas"}
     assert all(math.isnan(scores[name]) and "apart" in why for name, why in scores.reasons.items())
     assert scores["snip"] > 0 and math.isfinite(scores["jacob_cov"])
+
+
+def test_nodes_of_different_formats_are_measured_apart():
+    generator = torch.Generator().manual_seed(0)
+    drawn = [torch.randn(4, width, generator=generator) for width in (3, 5, 2, 7)]
+    nodes = [samples.to(dtype) for samples, dtype in zip(drawn, [torch.float32, torch.float64] * 2, strict=True)]
+    totals = _samples._Totals(4)
+    for i, samples in enumerate(nodes):
+        totals.add(i, samples)
+    found = totals.by_measure()
+    for i, samples in enumerate(nodes):
+        alone = _samples._Totals(1)
+        alone.add(0, samples)
+        assert {name: values[i] for name, values in found.items()} == {k: v[0] for k, v in alone.by_measure().items()}
+        expected = slow_sums(samples.double())
+        assert {name: values[i] for name, values in found.items()} == pytest.approx(expected, rel=1e-4)
+
+
+def test_a_gradient_that_is_not_finite_is_left_out_of_ratios_and_spoils_no_other_weight():
+    samples = torch.randn(4, 6, generator=torch.Generator().manual_seed(0))
+    samples[1, 2], samples[3, 4] = math.nan, math.inf
+    whole = _samples._Totals(1)
+    whole.add(0, samples)
+    finite = _samples._Totals(1)
+    finite.add(0, samples[:, [0, 1, 3, 5]])
+    found, expected = whole.by_measure(), finite.by_measure()
+    for name in ("zico", "zico_signed", "gsnr", "gsnr_variance"):
+        assert found[name] == pytest.approx(expected[name], rel=1e-6)
+    assert np.isnan(found["xi_gsnr"]).all() and np.isnan(found["gsnr_mean"]).all()

@@ -222,3 +222,36 @@ def test_signs_are_as_often_negative_as_positive():
     # Neighbours are independent.
     flat = found.flatten()
     assert all((flat[k:] * flat[:-k]).mean() == pytest.approx(0, abs=0.1) for k in range(1, 17))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_signs_do_not_depend_on_how_their_place_is_laid_out(dtype):
+    usual = torch.zeros(3, 4, 5, 6, dtype=dtype)
+    last = usual.contiguous(memory_format=torch.channels_last)
+    found = random_signs(last, 3, "a")
+    assert torch.equal(found, random_signs(usual, 3, "a")) and found.stride() == last.stride()
+    drawn = np.unpackbits(random_bytes(45, 3, "a").numpy(), bitorder="little")
+    np.testing.assert_array_equal(found.flatten(), 2.0 * drawn - 1)
+
+
+def test_a_network_with_a_training_mode_of_its_own_is_put_into_it():
+    class Frozen(nn.Sequential):
+        def train(self, mode=True):
+            super().train(mode)
+            self[1].training = False
+            return self
+
+    network = Frozen(nn.Linear(3, 4), nn.BatchNorm1d(4))
+    assert network[1].training
+    with untouched(network, 0):
+        assert network.training and not network[1].training
+    assert network[1].training
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_every_module_is_in_training_mode_within(training):
+    network = nn.Sequential(nn.Linear(3, 4), nn.Sequential(nn.BatchNorm1d(4)))
+    network[1][0].training = training
+    with untouched(network, 0):
+        assert all(module.training for module in network.modules())
+    assert [module.training for module in network.modules()] == [True, True, True, training]
