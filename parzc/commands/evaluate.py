@@ -55,8 +55,8 @@ def _evaluate(args: argparse.Namespace) -> None:
         print(f"\nwhole ranking written to {args.out}")
     if args.suggest:
         print(f"\nlabel these {args.suggest} next: together they tell most about the others\n")
-        for function in ranker.suggest(features, args.suggest):
-            print(archs[int(np.flatnonzero(row == function)[0])])
+        for index in ranker.suggest(features[row], args.suggest):
+            print(archs[index])
     if table:
         _compare(table, space, ranker, args.features, set(archs))
 

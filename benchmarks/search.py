@@ -1,0 +1,126 @@
+"""Search on NAS-Bench-201 with few labels, and labels that the ranker asks for against random ones, recorded.
+
+    python benchmarks/search.py --table nb201.csv.gz
+
+Search: the ranker learns validation accuracies and the ten best-scored architectures are trained. Labelling: from 20
+random labels to 78, by `Ranker.suggest` in three rounds or at random; both start with the same 20.
+"""
+
+import argparse
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from joblib import Parallel, delayed, parallel_config
+from nb201 import RESULTS, SPACE, machine, read_benchmark
+from numpy.typing import NDArray
+
+from parzc.features import AZ_NAS, aggregate_ranks
+from parzc.features.store import write_atomically
+from parzc.metrics import bootstrap_interval, kendall_tau
+from parzc.protocol import Benchmark
+from parzc.ranker import Ranker
+
+DATASETS = ("cifar10", "cifar100", "imagenet16")
+LABELS = (78, 156)
+ROUNDS = (20, 39, 58, 78)
+TOP = 10
+Job = Callable[[int], dict[str, float]]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--table", required=True, help="table with the official accuracies")
+    parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
+    args = parser.parse_args()
+    path = RESULTS / "nb201-search.json"
+    record: dict[str, Any] = {"search": {}, "labelling": {}}
+    if path.exists():
+        record |= json.loads(path.read_text(encoding="utf-8"))
+    record |= {"space": SPACE, "table": Path(args.table).name, "seeds": args.seeds, "machine": machine()}
+    for dataset in DATASETS:
+        benchmark = read_benchmark(args.table, f"{dataset}_test", f"{dataset}_valid")
+        for labels in LABELS:
+            key = f"{dataset}, {labels} labels"
+            if key not in record["search"]:
+                found = run(lambda seed, b=benchmark, n=labels: search(b, n, seed), args.seeds, args.workers)
+                record["search"][key] = found | {"optimum": float(benchmark.labels.max()), **without_labels(benchmark)}
+                save(path, record)
+                print(key, {name: round(float(np.mean(v)), 2) for name, v in found.items()}, flush=True)
+    for dataset in DATASETS:
+        if dataset not in record["labelling"]:
+            benchmark = read_benchmark(args.table, f"{dataset}_test")
+            found = run(lambda seed, b=benchmark: labelling(b, seed), args.seeds, args.workers)
+            gain = np.subtract(found["suggested"], found["random"])
+            record["labelling"][dataset] = {
+                **found,
+                "mean gain": float(gain.mean()),
+                "interval": bootstrap_interval(gain),
+            }
+            save(path, record)
+            print(dataset, record["labelling"][dataset], flush=True)
+
+
+def save(path: Path, record: dict[str, Any]) -> None:
+    write_atomically(path, (json.dumps(record, indent=1) + "\n").encode())
+
+
+def run(job: Job, seeds: int, workers: int) -> dict[str, list[float]]:
+    """Return what a job gives for each seed, by name."""
+    with parallel_config("loky", n_jobs=workers, inner_max_num_threads=1):
+        found = Parallel()(delayed(job)(seed) for seed in range(seeds))
+    return {name: [round(one[name], 5) for one in found] for name in found[0]}
+
+
+def search(benchmark: Benchmark, labels: int, seed: int) -> dict[str, float]:
+    """Return test accuracies of the best of the top ten, and of the one of them that is best on validation data."""
+    train, _ = benchmark.split(labels, seed)
+    scores = fit(benchmark, train, benchmark.to_learn, seed).predict(benchmark.features)
+    return best_of_top(benchmark, scores)
+
+
+def best_of_top(benchmark: Benchmark, scores: NDArray[np.float64]) -> dict[str, float]:
+    top = np.argsort(-scores[benchmark.row], kind="stable")[:TOP]
+    chosen = top[np.argmax(benchmark.to_learn[top])]
+    return {
+        "best of top 10": float(benchmark.labels[top].max()),
+        "best validated of top 10": float(benchmark.labels[chosen]),
+    }
+
+
+def without_labels(benchmark: Benchmark) -> dict[str, Any]:
+    columns = benchmark.features.scores
+    return {
+        "az_nas": best_of_top(benchmark, aggregate_ranks({name: columns[name] for name in AZ_NAS})),
+        "meco_opt": best_of_top(benchmark, np.nan_to_num(columns["meco_opt"], nan=-np.inf)),
+    }
+
+
+def labelling(benchmark: Benchmark, seed: int) -> dict[str, float]:
+    """Return Kendall tau with suggested and with random labels, on the architectures that have neither."""
+    random, _ = benchmark.split(ROUNDS[-1], seed)
+    chosen = list(np.random.default_rng(seed).permutation(random)[: ROUNDS[0]])
+    everything = benchmark.features[benchmark.row]
+    for count in ROUNDS[1:]:
+        ranker = fit(benchmark, np.array(chosen), benchmark.labels, seed)
+        chosen += ranker.suggest(everything, count - len(chosen))
+    suggested = np.array(chosen)
+    rest = np.setdiff1d(np.arange(len(benchmark)), np.concatenate([random, suggested]))
+    found = {}
+    for name, train in (("suggested", suggested), ("random", random)):
+        scores = fit(benchmark, train, benchmark.labels, seed).predict(benchmark.features)
+        found[name] = kendall_tau(scores[benchmark.row[rest]], benchmark.labels[rest])
+    return found
+
+
+def fit(benchmark: Benchmark, train: NDArray[np.int64], labels: NDArray[np.float64], seed: int) -> Ranker:
+    ranker = Ranker("default", SPACE, seed)
+    return ranker.fit(benchmark.features[benchmark.row[train]], labels[train], benchmark.features)
+
+
+if __name__ == "__main__":
+    main()
