@@ -3,6 +3,10 @@
 What stands between an opening comment and `<!-- end -->` is written anew:
 
 - `<!-- results: FILE FILE ... -->`: the methods of the named records (json files of `benchmarks/results`);
+- `<!-- methods: FILE LABELS -->`: the methods of a record at one label budget;
+- `<!-- budgets: FILE ... -->`: Kendall tau of the methods at every label budget of each record;
+- `<!-- paired: FILE ... -->`: the ranker against the best of the others, seed by seed;
+- `<!-- search: FILE -->`, `<!-- labelling: FILE -->`: what a search finds, and what suggested labels are worth;
 - `<!-- proxies: FILE -->`: the correlations of every proxy beside the published ones;
 - `<!-- extraction: FILE -->`: seconds of extraction as ratios to one forward and backward pass;
 - `<!-- growth: FILE -->`: how scores of activation patterns change when networks grow;
@@ -16,13 +20,17 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 sys.path.insert(0, str(Path(__file__).parent))
 from published import SOURCES
 
 from parzc.features import list_proxies, proxy_info
+from parzc.metrics import bootstrap_interval
 
 RESULTS = Path(__file__).parent / "results"
-BLOCK = re.compile(r"(<!-- (results|proxies|extraction|growth|registry): ([^>]*?) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
+BLOCK = re.compile(r"(<!-- (\w+): ([^>]*?) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
+RANKER = "parzc (default)"
 COLUMNS = {
     "kendall": "Kendall tau",
     "kendall_new": "tau, unseen functions",
@@ -63,6 +71,91 @@ def results(names: list[str]) -> str:
             cells = [_cell(result[column]) for column in COLUMNS]
             rows.append([str(record["samples"]), method, *cells])
     return _markdown(["labels", "method", *COLUMNS.values()], rows)
+
+
+def methods(names: list[str]) -> str:
+    """Return a markdown table of the methods of a record at one budget, the best proxies only."""
+    found = _shown(_read(names[0])["results"][names[1]])
+    rows = [[names[1], method, *(_cell(result[column]) for column in COLUMNS)] for method, result in found]
+    return _markdown(["labels", "method", *COLUMNS.values()], rows)
+
+
+def budgets(names: list[str]) -> str:
+    """Return a markdown table of Kendall taus, a column for each budget."""
+    rows, columns = [], list(dict.fromkeys(b for name in names for b in _read(name)["results"]))
+    for name in names:
+        record = _read(name)
+        found = record["results"]
+        shown = dict.fromkeys(method for budget in columns for method, _ in _shown(found.get(budget, {})))
+        for method in shown:
+            cells = [_cell(found[b][method]["kendall"]) if method in found.get(b, {}) else "" for b in columns]
+            rows.append([TARGETS.get(record["target"], record["target"]), method, *cells])
+    return _markdown(["accuracy", "method", *columns], rows)
+
+
+def paired(names: list[str]) -> str:
+    """Return a markdown table of the ranker's tau less that of the best others, with bootstrap intervals."""
+    rows = []
+    for name in names:
+        record = _read(name)
+        for budget, found in record["results"].items():
+            own = found.get(RANKER)
+            others = [found_best for kind in KINDS if (found_best := _best(found, kind))]
+            if own is None:
+                continue
+            cells = [_difference(own, found[other]) + f" ({other})" for other in others]
+            cells += [""] * (len(KINDS) - len(cells))
+            error = _cell(own["calibration_error"])
+            rows.append([TARGETS[record["target"]], budget, _cell(own["kendall"]), *cells, error])
+    return _markdown(["accuracy", "labels", RANKER, *KINDS, "calibration error"], rows)
+
+
+KINDS: Mapping[str, Callable[[str, str], bool]] = {
+    "less best tabular learner": lambda name, kind: kind == "baseline" and "operations" not in name,
+    "less best on operations only": lambda name, kind: kind == "baseline" and "operations" in name,
+    "less best proxy": lambda _, kind: kind == "proxy",
+}
+
+
+def _best(found: Mapping[str, Any], what: str) -> str | None:
+    chosen = [name for name, result in found.items() if KINDS[what](name, result["kind"])]
+    return max(chosen, key=lambda name: found[name]["kendall"]["mean"], default=None)
+
+
+def _difference(own: dict[str, Any], other: dict[str, Any]) -> str:
+    gaps = np.subtract(own["kendall"]["values"], other["kendall"]["values"])
+    low, high = bootstrap_interval(gaps)
+    return f"{gaps.mean():+.3f} [{low:+.3f}, {high:+.3f}]"
+
+
+def _shown(found: Mapping[str, Any], proxies: int = 5) -> list[tuple[str, Any]]:
+    """Return methods in order, of the proxies AZ-NAS and the best few."""
+    ordered = sorted(found.items(), key=_order)
+    best = [name for name, result in ordered if result["kind"] == "proxy"][:proxies]
+    return [(n, result) for n, result in ordered if result["kind"] != "proxy" or n in (*best, "az_nas")]
+
+
+def search(names: list[str]) -> str:
+    """Return a markdown table of the test accuracies that a search finds."""
+    rows = []
+    for name, found in _read(names[0])["search"].items():
+        cells = [f"{np.mean(found[c]):.2f} ± {np.std(found[c], ddof=1):.2f}" for c in FOUND]
+        rows.append([name, *cells, *(f"{found[proxy][FOUND[0]]:.2f}" for proxy in ("az_nas", "meco_opt"))])
+        rows[-1].append(f"{found['optimum']:.2f}")
+    return _markdown(["search", *FOUND, "az_nas, best of top 10", "meco_opt, best of top 10", "optimum"], rows)
+
+
+FOUND = ("best of top 10", "best validated of top 10")
+
+
+def labelling(names: list[str]) -> str:
+    """Return a markdown table of Kendall taus with suggested and with random labels."""
+    rows = []
+    for name, found in _read(names[0])["labelling"].items():
+        cells = [f"{np.mean(found[c]):.3f} ± {np.std(found[c], ddof=1):.3f}" for c in ("suggested", "random")]
+        low, high = found["interval"]
+        rows.append([name, *cells, f"{found['mean gain']:+.3f} [{low:+.3f}, {high:+.3f}]"])
+    return _markdown(["accuracy", "58 of 78 labels suggested", "all 78 random", "gain, 95 % interval"], rows)
 
 
 def _order(item: tuple[str, dict[str, Any]]) -> tuple[int, float]:
@@ -140,6 +233,11 @@ def registry(_: list[str]) -> str:
 
 WRITERS: Mapping[str, Callable[[list[str]], str]] = {
     "results": results,
+    "methods": methods,
+    "budgets": budgets,
+    "paired": paired,
+    "search": search,
+    "labelling": labelling,
     "proxies": proxies,
     "extraction": extraction,
     "growth": growth,
