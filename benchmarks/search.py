@@ -25,7 +25,7 @@ from parzc.protocol import Benchmark
 from parzc.ranker import Ranker
 
 DATASETS = ("cifar10", "cifar100", "imagenet16")
-LABELS = (78, 156)
+LABELS = (78,)
 ROUNDS = (20, 39, 58, 78)
 TOP = 10
 Job = Callable[[int], dict[str, float]]

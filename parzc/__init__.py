@@ -2,7 +2,7 @@
 
 from importlib.metadata import version
 
-from parzc import datasets, features, metrics
+from parzc import datasets, features, metrics, uncertainty
 from parzc.errors import InputError
 from parzc.features import extract, list_proxies, proxy_info, score
 
@@ -18,6 +18,7 @@ __all__ = [
     "metrics",
     "proxy_info",
     "score",
+    "uncertainty",
 ]
 
 

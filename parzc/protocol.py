@@ -246,14 +246,15 @@ def pair_calibration(
     return metrics.calibration_error(*drawn_pairs(benchmark, scores, deviations, test))
 
 
-def format_results(results: Mapping[str, Result]) -> str:
-    """Return the comparison as a text table, best Kendall first within rankers, baselines and proxies."""
+def format_results(results: Mapping[str, Result], proxies: int = 10) -> str:
+    """Return the comparison as a text table, best Kendall first within rankers, baselines and the best proxies."""
     header = ["", "Kendall", "Spearman", "Pearson", "top 5%", "regret@10", "s/fit"]
     lines = [header]
     kinds: list[Kind] = ["ranker", "baseline", "proxy"]
     for kind in kinds:
         chosen = [(name, result) for name, result in results.items() if result.kind == kind]
-        for name, result in sorted(chosen, key=lambda item: _mean(item[1].values["kendall"]), reverse=True):
+        ordered = sorted(chosen, key=lambda item: _mean(item[1].values["kendall"]), reverse=True)
+        for name, result in ordered[: proxies if kind == "proxy" else None]:
             cells = [_cell(result.values[metric]) for metric in METRICS]
             lines.append([name, *cells, f"{np.mean(result.seconds):.1f}" if result.seconds else ""])
     widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
@@ -261,7 +262,9 @@ def format_results(results: Mapping[str, Result]) -> str:
         "  ".join([line[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(line[1:], widths[1:], strict=True))])
         for line in lines
     ]
-    return "\n".join([rows[0], "-" * len(rows[0]), *rows[1:]])
+    left = sum(result.kind == "proxy" for result in results.values()) - proxies
+    more = [f"and {left} more proxies"] if left > 0 else []
+    return "\n".join([rows[0], "-" * len(rows[0]), *rows[1:], *more])
 
 
 def _mean(values: Sequence[float]) -> float:
