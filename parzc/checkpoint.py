@@ -3,16 +3,17 @@
 import hashlib
 import json
 import platform
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
-from torch import Tensor
+from torch import Tensor, nn
 
 from parzc.errors import InputError
 from parzc.features.store import write_atomically
@@ -21,6 +22,7 @@ from parzc.pretraining import PretrainingConfig
 from parzc.training import TrainingConfig
 
 SCHEMA = 1
+Module = TypeVar("Module", bound=nn.Module)
 
 
 def write(path: Path, config: Mapping[str, Any], preset: Preset, tensors: Mapping[str, Tensor]) -> None:
@@ -85,6 +87,31 @@ def _read(path: Path) -> tuple[dict[str, Any], bytes]:
 def part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     """Return the tensors whose names start with `prefix`, without it."""
     return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+
+
+def filled(make: Callable[[], Module], tensors: Mapping[str, Tensor]) -> Module:
+    """Return what `make` builds, holding `tensors`, in evaluation mode.
+
+    Raises:
+        ValueError: if the tensors are not those of its state, or not finite; no memory is taken for them before.
+    """
+    with torch.device("meta"):
+        state = make().state_dict()
+    if state.keys() != tensors.keys():
+        raise ValueError(f"there is no tensor, or no place, for '{min(state.keys() ^ tensors.keys())}'")
+    for name, value in state.items():
+        check_tensor(name, tensors[name], value.shape, value.dtype)
+    module = make()
+    module.load_state_dict(tensors)
+    return module.eval()
+
+
+def check_tensor(name: str, tensor: Tensor, shape: tuple[int, ...], dtype: torch.dtype) -> None:
+    """Raise `ValueError` if a tensor has another shape or type, or holds a value that is not finite."""
+    if (tuple(tensor.shape), tensor.dtype) != (tuple(shape), dtype):
+        raise ValueError(f"'{name}' is {tensor.dtype} {tuple(tensor.shape)}, not {dtype} {tuple(shape)}")
+    if not tensor.isfinite().all():
+        raise ValueError(f"'{name}' holds values that are not finite")
 
 
 def _digest(content: bytes) -> str:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from sklearn.base import BaseEstimator, RegressorMixin
 from torch import Tensor, nn
 
 from parzc import checkpoint
-from parzc.assembly import make_beside, make_encoder, make_model
+from parzc.assembly import make_beside, make_encoder, make_member, make_model
 from parzc.errors import InputError
 from parzc.features import FeatureTable, NodeFeatures
 from parzc.features.scaling import normal_scores
@@ -183,17 +184,27 @@ class Ranker(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # scikit-lea
             ranker = cls(**{name: config[name] for name in ("preset", "space", "seed", "settings")})
             ranker.preset_, ranker.shapes_ = preset, [tuple(shape) for shape in config["shapes"]]
             ranker.encoder_ = make_encoder(preset, ranker.space)
-            ranker.encoder_.definitions = config["definitions"]
-            ranker.encoder_.arrays = {k: v.numpy() for k, v in checkpoint.part(tensors, "encoder.").items()}
+            arrays = {name: values.numpy() for name, values in checkpoint.part(tensors, "encoder.").items()}
+            ranker.encoder_.restore(config["definitions"], arrays, ranker.shapes_)
+            ranker.labelled_ = config["labelled"]
+            members = len({name.split(".")[1] for name in tensors if name.startswith("members.")})
+            if members != preset.members + len(preset.beside):
+                raise ValueError(f"there are tensors of {members} members, but config.json names others")
+            for name in ("offset", "scale"):
+                checkpoint.check_tensor(name, tensors[name], (members + 1,), torch.float64)
             ranker.offset_, ranker.scale_ = tensors["offset"].numpy(), tensors["scale"].numpy()
-            ranker.labelled_ = int(config["labelled"])
-            ranker.members_ = [make_model(preset, ranker.shapes_, seed=0) for _ in range(preset.members)]
-            ranker.members_ += [make_beside(name, ranker.labelled_, ranker.shapes_) for name in preset.beside]
-            for index, model in enumerate(ranker.members_):
-                model.load_state_dict(checkpoint.part(tensors, f"members.{index}."))
-                model.eval()
-                if isinstance(model, BoostedTrees):
-                    model.check(sum(math.prod(shape) for shape in ranker.shapes_))
+            if (ranker.scale_ <= 0).any():
+                raise ValueError("a scale is not positive")
+            ranker.members_ = [
+                checkpoint.filled(
+                    partial(make_member, preset, index, ranker.labelled_, ranker.shapes_),
+                    checkpoint.part(tensors, f"members.{index}."),
+                )
+                for index in range(members)
+            ]
+            for member in ranker.members_:
+                if isinstance(member, BoostedTrees):
+                    member.check(sum(math.prod(shape) for shape in ranker.shapes_))
         return ranker
 
     def _inputs(self, table: FeatureTable) -> Inputs:
