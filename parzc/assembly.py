@@ -58,13 +58,6 @@ def make_model(preset: Preset, shapes: Sequence[tuple[int, ...]], seed: int) -> 
         return TokenMixer(*shapes[0], *shapes[1], **preset.model_args)
 
 
-def make_member(preset: Preset, index: int, labelled: int, shapes: Sequence[tuple[int, ...]]) -> nn.Module:
-    """Return the unfitted member at `index`: the networks come first, then what the preset has beside them."""
-    if index < preset.members:
-        return make_model(preset, shapes, seed=0)
-    return make_beside(preset.beside[index - preset.members], labelled, shapes)
-
-
 def make_beside(name: str, labelled: int, shapes: Sequence[tuple[int, ...]]) -> GaussianProcess | BoostedTrees:
     """Return the unfitted member called `name` of a preset's `beside`.
 

@@ -3,12 +3,12 @@
 import hashlib
 import json
 import platform
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -22,7 +22,6 @@ from parzc.pretraining import PretrainingConfig
 from parzc.training import TrainingConfig
 
 SCHEMA = 1
-Module = TypeVar("Module", bound=nn.Module)
 
 
 def write(path: Path, config: Mapping[str, Any], preset: Preset, tensors: Mapping[str, Tensor]) -> None:
@@ -89,21 +88,20 @@ def part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
 
-def filled(make: Callable[[], Module], tensors: Mapping[str, Tensor]) -> Module:
-    """Return what `make` builds, holding `tensors`, in evaluation mode.
+def fill(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Give a module its state, and leave it in evaluation mode; the errors are those of `check_state`."""
+    check_state(module, tensors)
+    module.load_state_dict(tensors)
+    module.eval()
 
-    Raises:
-        ValueError: if the tensors are not those of its state, or not finite; no memory is taken for them before.
-    """
-    with torch.device("meta"):
-        state = make().state_dict()
+
+def check_state(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Raise `ValueError` if the tensors are not those of the module's state, or not finite."""
+    state = module.state_dict()
     if state.keys() != tensors.keys():
         raise ValueError(f"there is no tensor, or no place, for '{min(state.keys() ^ tensors.keys())}'")
     for name, value in state.items():
         check_tensor(name, tensors[name], value.shape, value.dtype)
-    module = make()
-    module.load_state_dict(tensors)
-    return module.eval()
 
 
 def check_tensor(name: str, tensor: Tensor, shape: tuple[int, ...], dtype: torch.dtype) -> None:

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from sklearn.base import BaseEstimator, RegressorMixin
 from torch import Tensor, nn
 
 from parzc import checkpoint
-from parzc.assembly import make_beside, make_encoder, make_member, make_model
+from parzc.assembly import make_beside, make_encoder, make_model
 from parzc.errors import InputError
 from parzc.features import FeatureTable, NodeFeatures
 from parzc.features.scaling import normal_scores
@@ -187,25 +186,29 @@ class Ranker(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # scikit-lea
             arrays = {name: values.numpy() for name, values in checkpoint.part(tensors, "encoder.").items()}
             ranker.encoder_.restore(config["definitions"], arrays, ranker.shapes_)
             ranker.labelled_ = config["labelled"]
-            members = len({name.split(".")[1] for name in tensors if name.startswith("members.")})
-            if members != preset.members + len(preset.beside):
-                raise ValueError(f"there are tensors of {members} members, but config.json names others")
-            for name in ("offset", "scale"):
-                checkpoint.check_tensor(name, tensors[name], (members + 1,), torch.float64)
-            ranker.offset_, ranker.scale_ = tensors["offset"].numpy(), tensors["scale"].numpy()
-            if (ranker.scale_ <= 0).any():
-                raise ValueError("a scale is not positive")
-            ranker.members_ = [
-                checkpoint.filled(
-                    partial(make_member, preset, index, ranker.labelled_, ranker.shapes_),
-                    checkpoint.part(tensors, f"members.{index}."),
-                )
-                for index in range(members)
-            ]
-            for member in ranker.members_:
-                if isinstance(member, BoostedTrees):
-                    member.check(sum(math.prod(shape) for shape in ranker.shapes_))
+            ranker._restore_members(tensors)
         return ranker
+
+    def _restore_members(self, tensors: Mapping[str, Tensor]) -> None:
+        count = len({name.split(".")[1] for name in tensors if name.startswith("members.")})
+        if count != self.preset_.members + len(self.preset_.beside):
+            raise ValueError(f"there are tensors of {count} members, but config.json names others")
+        for name in ("offset", "scale"):
+            checkpoint.check_tensor(name, tensors[name], (count + 1,), torch.float64)
+        self.offset_, self.scale_ = tensors["offset"].numpy(), tensors["scale"].numpy()
+        if self.scale_.min() <= 0:
+            raise ValueError("a scale is not positive")
+        parts = [checkpoint.part(tensors, f"members.{index}.") for index in range(count)]
+        for name, part in zip(self.preset_.beside, parts[self.preset_.members :], strict=True):
+            # Their size is a number of config.json: nothing is built before the tensors are known to be of that size.
+            with torch.device("meta"):
+                checkpoint.check_state(make_beside(name, self.labelled_, self.shapes_), part)
+        self.members_ = [make_model(self.preset_, self.shapes_, seed=0) for _ in range(self.preset_.members)]
+        self.members_ += [make_beside(name, self.labelled_, self.shapes_) for name in self.preset_.beside]
+        for member, part in zip(self.members_, parts, strict=True):
+            checkpoint.fill(member, part)
+            if isinstance(member, BoostedTrees):
+                member.check(sum(math.prod(shape) for shape in self.shapes_))
 
     def _inputs(self, table: FeatureTable) -> Inputs:
         return tuple(torch.from_numpy(x) for x in self.encoder_.transform(table))

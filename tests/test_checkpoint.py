@@ -55,7 +55,7 @@ def test_the_folder_says_what_the_ranker_is(ranker, tmp_path):
     assert set(config["definitions"]) == {
         name for kind in ("statistics", "scores", "blocks") for name in config["resolved"][kind]
     }
-    assert config["labelled"] == 50 and config["shapes"] == [[11, 19], [43], [6]]
+    assert config["labelled"] == 50 and config["shapes"] == [[11, 19], [40], [6]]
     assert config["definitions"]["snip"] == dict(TRAIN.definitions["snip"])
     assert config["software"] == {
         "python": platform.python_version(),
@@ -257,7 +257,6 @@ def test_code_in_the_config_is_text(folder, tmp_path, entry):
         {"resolved__pretraining": {"momentum": 0.9}},
         {"resolved__pretraining": None},
         {"resolved__blocks": []},
-        {"resolved__blocks": ["expressivity"]},
         {"resolved__scores": []},
         {"resolved__statistics": ["snip"]},
         {"labelled": 10**9},
@@ -272,9 +271,9 @@ def test_code_in_the_config_is_text(folder, tmp_path, entry):
         {"definitions": {}},
         {"definitions": []},
         {"definitions__snip": 3},
-        {"shapes": [[11, 19], [43], [10**9]]},
-        {"shapes": [[11, 19], [43]]},
-        {"shapes": [[11, 19], [43], [6], [1]]},
+        {"shapes": [[11, 19], [40], [10**9]]},
+        {"shapes": [[11, 19], [40]]},
+        {"shapes": [[11, 19], [40], [6], [1]]},
     ],
 )
 def test_members_that_do_not_fit_are_refused_before_memory_is_taken(folder, changes):
@@ -316,7 +315,7 @@ def set_to(value, place=0):
         ("members.3.child", lambda t: t.int()),
         ("members.3.child", lambda t: t.double()),
         ("members.3.child", lambda t: t[:-1]),
-        ("members.3.column", set_to(11 * 19 + 43 + 6, 3)),
+        ("members.3.column", set_to(11 * 19 + 40 + 6, 3)),
         ("members.3.column", set_to(-(2**62), 3)),
         ("members.3.threshold", set_to(math.nan)),
         ("members.3.value", lambda t: t[:, :-1]),

@@ -15,6 +15,7 @@ from sklearn.model_selection import KFold, cross_val_score
 from torch import nn
 
 import parzc
+from parzc import training
 from parzc.assembly import make_encoder, make_model
 from parzc.errors import InputError
 from parzc.features import FeatureTable
@@ -26,7 +27,6 @@ from parzc.models.token_mixer import TokenMixer
 from parzc.presets import PRESETS
 from parzc.pretraining import continued, pretrain
 from parzc.ranker import Ranker
-from parzc.training import train
 from parzc.uncertainty import probability_above
 
 
@@ -150,7 +150,7 @@ def test_members_beside_may_be_left_out():
     trees = fitted(beside=("boosted_trees",), **{"training.epochs": 1})
     assert [type(member) for member in trees.members_] == [TokenMixer] * 2 + [BoostedTrees]
     assert (trees.predict_dist(TEST)[1] > 0).all()
-    with pytest.raises(InputError, match="^there is no member 'forest'; choose gaussian_process or boosted_trees$"):
+    with pytest.raises(InputError, match=r"^there is no member 'forest'; choose gaussian_process or boosted_trees$"):
         fitted(beside=("forest",), **{"training.epochs": 1})
 
 
@@ -178,7 +178,7 @@ def test_pretraining_sees_the_unlabelled():
     expected = make_model(more.preset_, more.shapes_, 0)
     pretrain(expected, more._inputs(TABLE), more.preset_.pretraining, 0)
     expected = continued(expected, 0)
-    train(expected, more._inputs(TRAIN), torch.from_numpy(LABELS[:50]).float(), more.preset_.training, 0)
+    training.train(expected, more._inputs(TRAIN), torch.from_numpy(LABELS[:50]).float(), more.preset_.training, 0)
     for name, value in expected.state_dict().items():
         assert torch.equal(more.members_[0].state_dict()[name], value)
     assert not torch.equal(alone.members_[0].place, more.members_[0].place)
