@@ -10,9 +10,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
-from torch import Tensor
+from torch import Tensor, nn
 
 from parzc.errors import InputError
 from parzc.features.store import write_atomically
@@ -85,6 +86,30 @@ def _read(path: Path) -> tuple[dict[str, Any], bytes]:
 def part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     """Return the tensors whose names start with `prefix`, without it."""
     return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+
+
+def fill(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Give a module its state, and leave it in evaluation mode; the errors are those of `check_state`."""
+    check_state(module, tensors)
+    module.load_state_dict(tensors)
+    module.eval()
+
+
+def check_state(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Raise `ValueError` if the tensors are not those of the module's state, or not finite."""
+    state = module.state_dict()
+    if state.keys() != tensors.keys():
+        raise ValueError(f"there is no tensor, or no place, for '{min(state.keys() ^ tensors.keys())}'")
+    for name, value in state.items():
+        check_tensor(name, tensors[name], value.shape, value.dtype)
+
+
+def check_tensor(name: str, tensor: Tensor, shape: tuple[int, ...], dtype: torch.dtype) -> None:
+    """Raise `ValueError` if a tensor has another shape or type, or holds a value that is not finite."""
+    if (tuple(tensor.shape), tensor.dtype) != (tuple(shape), dtype):
+        raise ValueError(f"'{name}' is {tensor.dtype} {tuple(tensor.shape)}, not {dtype} {tuple(shape)}")
+    if not tensor.isfinite().all():
+        raise ValueError(f"'{name}' holds values that are not finite")
 
 
 def _digest(content: bytes) -> str:

@@ -39,9 +39,12 @@ def pretrain(model: TokenMixer, pool: Sequence[Tensor], config: PretrainingConfi
         seed: of networks, of what is hidden, dropout and drawn weights; the global random state is left alone.
 
     Returns:
-        The loss of each step: mean squared error over hidden scores, plus that over block statistics.
+        The loss of each step: mean squared error over hidden scores, plus that over block statistics; none where there
+        is neither to tell.
     """
     tokens, scores, blocks = pool
+    if not scores.shape[1] + blocks.shape[1]:
+        return []
     history = []
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

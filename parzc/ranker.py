@@ -183,18 +183,32 @@ class Ranker(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # scikit-lea
             ranker = cls(**{name: config[name] for name in ("preset", "space", "seed", "settings")})
             ranker.preset_, ranker.shapes_ = preset, [tuple(shape) for shape in config["shapes"]]
             ranker.encoder_ = make_encoder(preset, ranker.space)
-            ranker.encoder_.definitions = config["definitions"]
-            ranker.encoder_.arrays = {k: v.numpy() for k, v in checkpoint.part(tensors, "encoder.").items()}
-            ranker.offset_, ranker.scale_ = tensors["offset"].numpy(), tensors["scale"].numpy()
-            ranker.labelled_ = int(config["labelled"])
-            ranker.members_ = [make_model(preset, ranker.shapes_, seed=0) for _ in range(preset.members)]
-            ranker.members_ += [make_beside(name, ranker.labelled_, ranker.shapes_) for name in preset.beside]
-            for index, model in enumerate(ranker.members_):
-                model.load_state_dict(checkpoint.part(tensors, f"members.{index}."))
-                model.eval()
-                if isinstance(model, BoostedTrees):
-                    model.check(sum(math.prod(shape) for shape in ranker.shapes_))
+            arrays = {name: values.numpy() for name, values in checkpoint.part(tensors, "encoder.").items()}
+            ranker.encoder_.restore(config["definitions"], arrays, ranker.shapes_)
+            ranker.labelled_ = config["labelled"]
+            ranker._restore_members(tensors)
         return ranker
+
+    def _restore_members(self, tensors: Mapping[str, Tensor]) -> None:
+        count = len({name.split(".")[1] for name in tensors if name.startswith("members.")})
+        if count != self.preset_.members + len(self.preset_.beside):
+            raise ValueError(f"there are tensors of {count} members, but config.json names others")
+        for name in ("offset", "scale"):
+            checkpoint.check_tensor(name, tensors[name], (count + 1,), torch.float64)
+        self.offset_, self.scale_ = tensors["offset"].numpy(), tensors["scale"].numpy()
+        if self.scale_.min() <= 0:
+            raise ValueError("a scale is not positive")
+        parts = [checkpoint.part(tensors, f"members.{index}.") for index in range(count)]
+        for name, part in zip(self.preset_.beside, parts[self.preset_.members :], strict=True):
+            # Their size is a number of config.json: nothing is built before the tensors are known to be of that size.
+            with torch.device("meta"):
+                checkpoint.check_state(make_beside(name, self.labelled_, self.shapes_), part)
+        self.members_ = [make_model(self.preset_, self.shapes_, seed=0) for _ in range(self.preset_.members)]
+        self.members_ += [make_beside(name, self.labelled_, self.shapes_) for name in self.preset_.beside]
+        for member, part in zip(self.members_, parts, strict=True):
+            checkpoint.fill(member, part)
+            if isinstance(member, BoostedTrees):
+                member.check(sum(math.prod(shape) for shape in self.shapes_))
 
     def _inputs(self, table: FeatureTable) -> Inputs:
         return tuple(torch.from_numpy(x) for x in self.encoder_.transform(table))

@@ -17,13 +17,13 @@ def probability_above(
         other_deviation: standard deviation of these.
 
     Returns:
-        Values in [0, 1]; .5 where both are the same and known exactly.
+        Values in [0, 1]; .5 where both are the same and known exactly, NaN where something is NaN.
     """
     gap = np.subtract(score, other, dtype=np.float64)
     spread = np.hypot(np.asarray(deviation, dtype=np.float64), other_deviation)
     with np.errstate(divide="ignore", invalid="ignore"):
         probability: NDArray[np.float64] = ndtr(gap / spread)
-    return np.where(np.isnan(probability), 0.5, probability)
+    return np.where((gap == 0) & (spread == 0), 0.5, probability)
 
 
 def rank_intervals(
@@ -45,7 +45,7 @@ def rank_intervals(
     rng = np.random.default_rng(seed)
     ranks = np.empty((draws, len(scores)), dtype=np.int32)
     for drawn in ranks:
-        order = np.argsort(-(scores + deviations * rng.standard_normal(len(scores))))
+        order = np.argsort(-(scores + deviations * rng.standard_normal(len(scores))), kind="stable")
         drawn[order] = np.arange(1, len(scores) + 1)
     ends = np.quantile(ranks, [(1 - level) / 2, (1 + level) / 2], axis=0, method="nearest")
     return ends.T.astype(np.int64)

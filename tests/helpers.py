@@ -3,15 +3,19 @@
 import numpy as np
 
 from parzc.features import FeatureTable, NodeFeatures, proxy_info
+from parzc.presets import PRESETS
 from parzc.ranker import Ranker
 
 STATISTICS = ("grad_norm", "snip", "fisher", "l2_norm", "synflow", "synflow_bn", "plain")
+OTHER_SCORES = tuple(
+    name for name in PRESETS["default"].scores if name not in (*STATISTICS, "params", "flops", "n_layers")
+)
 CELLS = ("cells.0", "cells.6", "cells.12")
 EDGES = ("0-1", "1-2", "0-3")
 SMALL = {
     "training.loss": "diff_kendall", "training.alpha": 1.0, "training.epochs": 80, "training.batch": 0,
     "training.learning_rate": 1e-2, "training.weight_decay": 1e-2, "training.warmup": 0.2,
-    "model.dim": 32, "model.depth": 1, "model.dropout": 0.0, "members": 2,
+    "model.dim": 32, "model.depth": 1, "model.dropout": 0.0, "members": 2, "pretraining.steps": 20,
 }  # fmt: skip
 """Settings of the default preset that train in a fraction of a second."""
 SMALL_PAPER = {
@@ -26,7 +30,7 @@ def networks(n, seed=0):
 
     A network has a stem, a classifier and, in the first cell of each stage, a node on edge 0-1, mostly one on 1-2 and
     sometimes one on 0-3. Each statistic is large where the edge's strength is; the label is that of edge 0-1, and 1.5
-    more where there is edge 0-3.
+    more where there is edge 0-3. Scores without nodes, and block statistics, are the strength of all edges with noise.
     """
     rng = np.random.default_rng(seed)
     features, labels = [], np.empty(n)
@@ -58,8 +62,10 @@ def _row(nodes, rng):
     statistics["plain"] = statistics["plain"] * rng.choice([-1.0, 1.0], size=len(nodes))
     scores = {name: float(np.log(np.exp(v).sum()) if "synflow" in name else v.sum()) for name, v in statistics.items()}
     scores = {"params": float(weights.sum()), "flops": 10.0 * weights.sum(), "n_layers": float(len(nodes))} | scores
+    scores |= {name: strength.sum() + 2 * rng.normal() for name in OTHER_SCORES}
     kinds = tuple("linear" if name == "classifier" else "conv2d" for name in names)
-    return NodeFeatures(tuple(names), kinds, fields, statistics, scores)
+    blocks = {name: strength.mean() + 0.1 * rng.normal(size=len(CELLS)) for name in ("expressivity", "trainability")}
+    return NodeFeatures(tuple(names), kinds, fields, statistics, scores, CELLS, blocks)
 
 
 TABLE, LABELS = table(110)

@@ -5,14 +5,16 @@ import json
 import math
 import pickle
 import platform
+import resource
 from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 import pytest
 import sklearn
+import torch
 from helpers import SMALL, STATISTICS, TEST, TRAIN
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save
 
 import parzc
 from parzc.errors import InputError
@@ -50,7 +52,10 @@ def test_the_folder_says_what_the_ranker_is(ranker, tmp_path):
         config["resolved"]["encoder"] == "tokens"
         and config["resolved"]["training"]["epochs"] == SMALL["training.epochs"]
     )
-    assert set(config["definitions"]) == {*config["resolved"]["statistics"], *config["resolved"]["scores"]}
+    assert set(config["definitions"]) == {
+        name for kind in ("statistics", "scores", "blocks") for name in config["resolved"][kind]
+    }
+    assert config["labelled"] == 50 and config["shapes"] == [[11, 19], [40], [6]]
     assert config["definitions"]["snip"] == dict(TRAIN.definitions["snip"])
     assert config["software"] == {
         "python": platform.python_version(),
@@ -232,6 +237,127 @@ def test_code_in_the_config_is_text(folder, tmp_path, entry):
     assert not marker.exists()
 
 
-def test_a_billion_members_are_not_built(folder):
-    tamper(folder, resolved__members=10**9)
-    assert len(Ranker.load(folder).members_) == 2
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"resolved__members": 10**9},
+        {"resolved__members": 1},
+        {"resolved__members": -2},
+        {"resolved__members": "2"},
+        {"resolved__beside": []},
+        {"resolved__beside": ["gaussian_process"]},
+        {"resolved__beside": ["boosted_trees", "gaussian_process"]},
+        {"resolved__beside": ["gaussian_process", "gaussian_process"]},
+        {"resolved__beside": ["gaussian_process", "forest"]},
+        {"resolved__beside": ["gaussian_process", ["boosted_trees"]]},
+        {"resolved__beside": "gaussian_process"},
+        {"resolved__beside": None},
+        {"resolved__beside": 2},
+        {"resolved__members": 1, "resolved__beside": ["gaussian_process", "boosted_trees", "boosted_trees"]},
+        {"resolved__pretraining": {"momentum": 0.9}},
+        {"resolved__pretraining": None},
+        {"resolved__blocks": []},
+        {"resolved__scores": []},
+        {"resolved__statistics": ["snip"]},
+        {"labelled": 10**9},
+        {"labelled": 10**30},
+        {"labelled": 49},
+        {"labelled": 0},
+        {"labelled": -1},
+        {"labelled": "50"},
+        {"labelled": 50.5},
+        {"labelled": None},
+        {"labelled": DELETE},
+        {"definitions": {}},
+        {"definitions": []},
+        {"definitions__snip": 3},
+        {"shapes": [[11, 19], [40], [10**9]]},
+        {"shapes": [[11, 19], [40]]},
+        {"shapes": [[11, 19], [40], [6], [1]]},
+    ],
+)
+def test_members_that_do_not_fit_are_refused_before_memory_is_taken(folder, changes):
+    tamper(folder, **changes)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert refusal(folder).startswith(f"the ranker in {folder} is damaged (")
+    # In units of 1 KiB.
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < before + 200_000
+
+
+def set_to(value, place=0):
+    def change(tensor):
+        tensor.view(-1)[place] = value
+        return tensor
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("members.0.place", set_to(math.nan)),
+        ("members.0.place", set_to(math.inf, 7)),
+        ("members.1.head.weight_mu", lambda t: t[:, :-1]),
+        ("members.1.head.weight_mu", lambda t: t.double()),
+        ("members.1.head.weight_mu", lambda t: t.bfloat16()),
+        ("members.2.points", lambda t: t[:49]),
+        ("members.2.points", lambda t: t.float()),
+        ("members.2.points", set_to(math.nan, 99)),
+        ("members.2.factor", lambda t: t[0]),
+        ("members.2.factor", set_to(-math.inf)),
+        ("members.2.weights", lambda t: t[:, None]),
+        ("members.2.log_noise", lambda t: t[None]),
+        ("members.2.log_noise", set_to(math.nan)),
+        ("members.2.log_length", lambda t: t.long()),
+        ("members.2.direction", lambda _: None),
+        ("members.3.child", set_to(15)),
+        ("members.3.child", set_to(-1, 500)),
+        ("members.3.child", lambda t: t.int()),
+        ("members.3.child", lambda t: t.double()),
+        ("members.3.child", lambda t: t[:-1]),
+        ("members.3.column", set_to(11 * 19 + 40 + 6, 3)),
+        ("members.3.column", set_to(-(2**62), 3)),
+        ("members.3.threshold", set_to(math.nan)),
+        ("members.3.value", lambda t: t[:, :-1]),
+        ("members.3.start", lambda _: None),
+        ("members.3.surprise", lambda _: torch.zeros(1)),
+        ("members.4.place", lambda _: torch.zeros(1)),
+        ("members.-1.place", lambda _: torch.zeros(1)),
+        ("members.x", lambda _: torch.zeros(1)),
+        ("offset", set_to(math.nan)),
+        ("offset", lambda t: t[:-1]),
+        ("offset", lambda t: t.float()),
+        ("offset", lambda _: None),
+        ("scale", set_to(0.0)),
+        ("scale", set_to(-1.0, 4)),
+        ("scale", set_to(math.inf, 2)),
+        ("scale", lambda t: t[:, None]),
+        ("encoder.scores", set_to(math.nan, 5)),
+        ("encoder.scores", lambda t: t[1:]),
+        ("encoder.scores", lambda t: t.float()),
+        ("encoder.scores", lambda t: t[..., None]),
+        ("encoder.blocks", lambda t: t[1:]),
+        ("encoder.blocks", lambda _: None),
+        ("encoder.cells", lambda t: t.bfloat16()),
+        ("encoder.cells", lambda t: t[:-3]),
+    ],
+)
+def test_tampered_tensors_are_refused(folder, name, change):
+    tensors = load_file(folder / "model.safetensors")
+    value = change(tensors.pop(name, None))
+    content = save(tensors if value is None else tensors | {name: value.contiguous()})
+    (folder / "model.safetensors").write_bytes(content)
+    tamper(folder, sha256=hashlib.sha256(content).hexdigest())
+    assert refusal(folder).startswith(f"the ranker in {folder} is damaged (")
+
+
+@pytest.mark.parametrize("width", [math.nan, 97.0, 97.5, 1e12, -98.0])
+def test_a_tampered_width_is_refused(paper, tmp_path, width):
+    paper.save(tmp_path)
+    tensors = load_file(tmp_path / "model.safetensors")
+    assert tensors["encoder.width"].item() == 98
+    tensors["encoder.width"].fill_(width)
+    content = save(tensors)
+    (tmp_path / "model.safetensors").write_bytes(content)
+    tamper(tmp_path, sha256=hashlib.sha256(content).hexdigest())
+    assert refusal(tmp_path).startswith(f"the ranker in {tmp_path} is damaged (")

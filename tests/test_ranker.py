@@ -8,19 +8,26 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from helpers import LABELS, PRESET_SETTINGS, SMALL, TABLE, TEST, TRAIN, fitted, networks
+from helpers import LABELS, PRESET_SETTINGS, SMALL, TABLE, TEST, TRAIN, fitted, networks, table
 from sklearn.base import clone
 from sklearn.metrics import make_scorer
 from sklearn.model_selection import KFold, cross_val_score
 from torch import nn
 
 import parzc
+from parzc import training
 from parzc.assembly import make_encoder, make_model
 from parzc.errors import InputError
 from parzc.features import FeatureTable
+from parzc.features.scaling import normal_scores
 from parzc.metrics import kendall_tau
+from parzc.models.boosted_trees import BoostedTrees
+from parzc.models.gaussian_process import GaussianProcess
+from parzc.models.token_mixer import TokenMixer
 from parzc.presets import PRESETS
+from parzc.pretraining import continued, pretrain
 from parzc.ranker import Ranker
+from parzc.uncertainty import probability_above
 
 
 def test_the_default_ranks_networks_it_has_not_seen(ranker):
@@ -56,9 +63,32 @@ def test_the_members_of_one_ranker_differ_and_are_averaged():
     with torch.no_grad():
         raw = np.stack([member(*inputs).double().numpy() for member in ranker.members_])
         pool = np.stack([member(*ranker._inputs(TRAIN)).double().numpy() for member in ranker.members_])
-    assert len(np.unique(raw.round(6), axis=0)) == 3
-    expected = ((raw - pool.mean(1)[:, None]) / pool.std(1)[:, None]).mean(0)
-    np.testing.assert_allclose(ranker.predict(TEST), expected, rtol=1e-6, atol=1e-9)
+    kinds = [type(member) for member in ranker.members_]
+    assert kinds == [TokenMixer] * 3 + [GaussianProcess, BoostedTrees]
+    assert len(np.unique(raw.round(6), axis=0)) == 5
+
+    def mean(scores):
+        """All networks together weigh as much as the process, and as the trees."""
+        network, process, trees = scores[:3].mean(0), scores[3], scores[4]
+        return (network + process + trees) / 3
+
+    standard = (raw - pool.mean(1)[:, None]) / pool.std(1)[:, None]
+    of_pool = mean((pool - pool.mean(1)[:, None]) / pool.std(1)[:, None])
+    expected = (mean(standard) - of_pool.mean()) / of_pool.std()
+    np.testing.assert_allclose(ranker.predict(TEST), expected, rtol=1e-6, atol=1e-7)
+    np.testing.assert_allclose(ranker.offset_, [*pool.mean(1), of_pool.mean()], rtol=1e-5, atol=1e-7)
+    np.testing.assert_allclose(ranker.scale_, [*pool.std(1), of_pool.std()], rtol=1e-5)
+
+
+def test_networks_alone_are_averaged():
+    ranker = fitted(members=2, beside=(), **{"training.epochs": 3})
+    inputs, pool = ranker._inputs(TEST), ranker._inputs(TRAIN)
+    with torch.no_grad():
+        raw, of_pool = (np.stack([model(*x).double().numpy() for model in ranker.members_]) for x in (inputs, pool))
+    mean = ((raw - of_pool.mean(1)[:, None]) / of_pool.std(1)[:, None]).mean(0)
+    spread = ((of_pool - of_pool.mean(1)[:, None]) / of_pool.std(1)[:, None]).mean(0).std()
+    np.testing.assert_allclose(ranker.predict(TEST), mean / spread, rtol=1e-5, atol=1e-6)
+    assert len(ranker.offset_) == len(ranker.scale_) == 3
 
 
 def test_fitting_leaves_the_random_state_alone():
@@ -77,7 +107,7 @@ def test_prediction_repeats_and_does_not_depend_on_the_other_rows(either):
 
 
 def test_scores_have_mean_zero_and_spread_one_where_the_scale_was_fitted():
-    ranker = Ranker("default", "nb201", settings=SMALL | {"members": 1}).fit(TRAIN, LABELS[:50], TABLE)
+    ranker = Ranker("default", "nb201", settings=SMALL).fit(TRAIN, LABELS[:50], TABLE)
     scores = ranker.predict(TABLE)
     assert scores.mean() == pytest.approx(0, abs=1e-6) and scores.std() == pytest.approx(1, abs=1e-6)
 
@@ -99,13 +129,100 @@ def test_the_distribution_is_around_the_prediction(either):
 
 
 def test_the_deviation_grows_with_the_disagreement_of_the_members():
-    ranker = fitted(members=2, **{"training.epochs": 2})
+    ranker = fitted(members=2, beside=(), **{"training.epochs": 2})
     _, before = ranker.predict_dist(TEST)
     ranker.offset_[1] += 100 * ranker.scale_[1]
     _, after = ranker.predict_dist(TEST)
     # Two members 100 apart have a standard deviation of 50.
     np.testing.assert_allclose(after, 50, rtol=0.2)
     assert (before < 10).all()
+
+
+def test_the_deviation_is_that_of_the_gaussian_process_where_there_is_one(ranker):
+    process, inputs = ranker.members_[2], ranker._inputs(TEST)
+    with torch.no_grad():
+        expected = process.variance(*inputs).sqrt().numpy() / process(*ranker._inputs(TRAIN)).numpy().std()
+    _, deviation = ranker.predict_dist(TEST)
+    np.testing.assert_allclose(deviation, expected, rtol=1e-9)
+
+
+def test_members_beside_may_be_left_out():
+    trees = fitted(beside=("boosted_trees",), **{"training.epochs": 1})
+    assert [type(member) for member in trees.members_] == [TokenMixer] * 2 + [BoostedTrees]
+    assert (trees.predict_dist(TEST)[1] > 0).all()
+    with pytest.raises(InputError, match=r"^there is no member 'forest'; choose gaussian_process or boosted_trees$"):
+        fitted(beside=("forest",), **{"training.epochs": 1})
+
+
+def test_what_the_members_learn_from_is_the_order_of_the_labels(ranker):
+    inputs, labels = ranker._inputs(TRAIN), torch.from_numpy(normal_scores(LABELS[:50]))
+    process = GaussianProcess(50, ranker.shapes_).fit(inputs, labels, inputs, 0)
+    trees = BoostedTrees().fit(inputs, labels, 0)
+    for member, expected in zip(ranker.members_[2:], (process, trees), strict=True):
+        for name, value in expected.state_dict().items():
+            torch.testing.assert_close(member.state_dict()[name], value)
+
+
+def test_a_ranker_may_read_node_statistics_alone():
+    ranker = fitted(scores=(), blocks=())
+    assert ranker.shapes_[1:] == [(0,), (0,)]
+    assert kendall_tau(ranker.predict(TEST), LABELS[50:]) > 0.5
+    assert np.isfinite(ranker.predict_dist(TEST)[1]).all() and len(ranker.suggest(TEST, 3)) == 3
+
+
+def test_pretraining_sees_the_unlabelled():
+    few = {"training.epochs": 1, "beside": (), "members": 1}
+    alone, more = (Ranker("default", "nb201", settings=SMALL | few) for _ in range(2))
+    alone.fit(TRAIN, LABELS[:50], TRAIN)
+    more.fit(TRAIN, LABELS[:50], TABLE)
+    expected = make_model(more.preset_, more.shapes_, 0)
+    pretrain(expected, more._inputs(TABLE), more.preset_.pretraining, 0)
+    expected = continued(expected, 0)
+    training.train(expected, more._inputs(TRAIN), torch.from_numpy(LABELS[:50]).float(), more.preset_.training, 0)
+    for name, value in expected.state_dict().items():
+        assert torch.equal(more.members_[0].state_dict()[name], value)
+    assert not torch.equal(alone.members_[0].place, more.members_[0].place)
+
+
+def test_suggestions_are_those_of_the_gaussian_process(ranker):
+    expected = ranker.members_[2].most_informative(ranker._inputs(TEST), 5, ranker.seed)
+    assert ranker.suggest(TEST, 5) == expected and len(set(expected)) == 5
+    assert ranker.suggest(TEST, 2) == expected[:2]
+    assert sorted(ranker.suggest(TEST, 60)) == list(range(60))
+
+
+@pytest.mark.parametrize("n", [-1, 0, 61])
+def test_a_number_that_cannot_be_suggested_is_refused(ranker, n):
+    with pytest.raises(InputError, match=rf"^cannot suggest {n} of 60 networks; ask for 1 to 60$"):
+        ranker.suggest(TEST, n)
+
+
+def test_without_a_gaussian_process_nothing_is_suggested(paper):
+    sentence = "^preset 'paper' has no Gaussian process to suggest networks with; use 'default'$"
+    with pytest.raises(InputError, match=sentence):
+        paper.suggest(TEST, 1)
+
+
+def test_pairs_are_ordered_as_often_as_is_said():
+    # Labels are a known function of the networks and noise; each half is ordered by a ranker that saw only the other.
+    features, labels = table(500, seed=5)
+    labels = labels + 0.8 * np.random.default_rng(5).normal(size=500)
+    said, true = [], []
+    for seed in range(2):
+        order = np.random.default_rng(seed).permutation(500)
+        train, test = order[:60], order[60:]
+        ranker = Ranker("default", "nb201", seed, SMALL | {"members": 1, "training.epochs": 30})
+        scores, deviations = ranker.fit(features[train], labels[train], features).predict_dist(features[test])
+        one, other = np.triu_indices(440, 1)
+        said.append(probability_above(scores[one], deviations[one], scores[other], deviations[other]))
+        true.append(labels[test][one] > labels[test][other])
+    said, true = np.concatenate(said), np.concatenate(true)
+    # Every pair says one probability above .5.
+    said, true = np.maximum(said, 1 - said), np.where(said > 0.5, true, ~true)
+    for low in (0.5, 0.6, 0.7, 0.8, 0.9):
+        chosen = (said >= low) & (said < low + 0.1)
+        assert chosen.sum() > 1000
+        assert true[chosen].mean() == pytest.approx(said[chosen].mean(), abs=0.07)
 
 
 # scikit-learn

@@ -6,6 +6,7 @@ definitions differ from those it was fitted on.
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,6 +44,9 @@ class Encoder(ABC):
     @abstractmethod
     def _transform(self, table: FeatureTable) -> Inputs: ...
 
+    @abstractmethod
+    def _check_arrays(self, shapes: Sequence[tuple[int, ...]]) -> None: ...
+
     def fit(self, table: FeatureTable) -> "Encoder":
         """Learn scales from features, labelled or not, and remember what they mean."""
         self._check_columns(table)
@@ -71,6 +75,27 @@ class Encoder(ABC):
                         f"{value!r}; extract the features with the same definitions"
                     )
         return self._transform(table)
+
+    def restore(
+        self, definitions: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], shapes: Sequence[tuple[int, ...]]
+    ) -> None:
+        """Take what `fit` learned from a file.
+
+        Args:
+            definitions: of everything that enters.
+            arrays: fitted values.
+            shapes: of one row of each model input.
+
+        Raises:
+            ValueError: if they are not those of this encoder, or do not give rows of these shapes.
+        """
+        names = {*self.statistics, *self.scores, *self.blocks}
+        if not isinstance(definitions, dict) or definitions.keys() != names:
+            raise ValueError("the definitions are not those of what enters")
+        if not all(isinstance(definition, dict) for definition in definitions.values()):
+            raise ValueError("a definition is no mapping")
+        self.definitions, self.arrays = definitions, dict(arrays)
+        self._check_arrays(shapes)
 
     def _check_columns(self, table: FeatureTable) -> None:
         for kind, names, there in (
@@ -113,6 +138,10 @@ class PaddedEncoder(Encoder):
             encoding="minmax",
         )
         return (np.nan_to_num(matrix).reshape(len(table), -1).astype(np.float32),)
+
+    def _check_arrays(self, shapes: Sequence[tuple[int, ...]]) -> None:
+        if list(shapes) != [(len(self.statistics) * whole_number(self.arrays["width"]),)]:
+            raise ValueError("the width of the encoder does not fit the inputs")
 
 
 class TokenEncoder(Encoder):
@@ -168,6 +197,25 @@ class TokenEncoder(Encoder):
         blocks = _scale(self.arrays["blocks"], self._block_matrix(table, positions))
         return tokens.astype(np.float32), scores.astype(np.float32), blocks.astype(np.float32)
 
+    def _check_arrays(self, shapes: Sequence[tuple[int, ...]]) -> None:
+        cells = self.stages * len(self.statistics)
+        rows = {"cells": len(self.edges) * cells, "scores": len(self.scores), "blocks": len(self.arrays["blocks"])}
+        positions = rows["blocks"] // max(len(self.blocks), 1)
+        if rows["blocks"] != positions * len(self.blocks) or list(shapes) != [
+            (len(self.edges), cells + 1),
+            (rows["scores"],),
+            (rows["blocks"],),
+        ]:
+            raise ValueError("the encoder does not fit the inputs")
+        for name, count in rows.items():
+            quantiles = self.arrays[name]
+            if quantiles.dtype != np.float64 or (quantiles.ndim, len(quantiles)) != (2, count):
+                raise ValueError(f"'{name}' of the encoder is {quantiles.dtype} {quantiles.shape}")
+            # A column without any finite value has no quantiles; otherwise all of them are there.
+            missing = np.isnan(quantiles)
+            if (missing.any(1) != missing.all(1)).any():
+                raise ValueError(f"'{name}' of the encoder holds NaN")
+
     def _cells(self, table: FeatureTable) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
         """Return the mean of each statistic, `(n, edges, stages, statistics)`, and where there is a node at all."""
         shape = (len(table), len(self.edges), self.stages)
@@ -200,6 +248,13 @@ class TokenEncoder(Encoder):
         for j, name in enumerate(self.blocks):
             out[rows, :, j] = table.block_statistics[name][index]
         return out.reshape(len(table), -1)
+
+
+def whole_number(values: NDArray[Any]) -> int:
+    """Return the one number of a fitted array; raise `ValueError` if it holds anything else."""
+    if values.dtype != np.float64 or values.shape != (1,) or not values[0].is_integer():
+        raise ValueError(f"the encoder has {values.dtype} {values.shape} where a whole number should be")
+    return int(values[0])
 
 
 def _scale(quantiles: NDArray[np.float64], values: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from parzc.datasets import Graph, Space
 from parzc.errors import InputError
-from parzc.features.encoders import Encoder, Inputs
+from parzc.features.encoders import Encoder, Inputs, whole_number
 from parzc.features.table import FeatureTable
 
 Flags = NDArray[np.bool_]
@@ -80,3 +80,9 @@ class GraphEncoder(Encoder):
         self.nodes.arrays = self.arrays
         graphs = graph_arrays(table.archs, self.space, width=int(self.arrays["vertices"][0]))
         return (*self.nodes._transform(table), *graphs)
+
+    def _check_arrays(self, shapes: Sequence[tuple[int, ...]]) -> None:
+        self.nodes.arrays = self.arrays
+        self.nodes._check_arrays(shapes[:-3])
+        if not 0 < whole_number(self.arrays["vertices"]) <= shapes[-1][0]:
+            raise ValueError("the number of vertices of the encoder does not fit the inputs")

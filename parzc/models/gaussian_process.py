@@ -65,7 +65,9 @@ class GaussianProcess(nn.Module):
         self.origin = scores.mean(0)
         if scores.shape[1]:
             _, spread, directions = torch.linalg.svd(scores - self.origin, full_matrices=False)
-            self.direction = directions[0] * math.sqrt(len(scores)) / spread[0].clamp_min(1e-12)
+            deviation = float(spread[0]) / math.sqrt(len(scores))
+            # Scores that do not vary have no component, and a rounding error must not become one.
+            self.direction = directions[0] / deviation if deviation > 1e-6 else torch.zeros_like(self.origin)
         self.points, targets = _flat(inputs), targets.double()
         order = torch.randperm(len(targets), generator=torch.Generator().manual_seed(seed))[:LABELS]
         self._fit_kernel(self.points[order], targets[order])

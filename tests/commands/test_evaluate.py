@@ -7,16 +7,19 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from helpers import SMALL_PAPER
 
 from parzc import metrics
 from parzc.commands import evaluate
-from parzc.commands._run import read_features
+from parzc.commands._run import ranked, read_features
 from parzc.datasets import get_space
 from parzc.errors import InputError
 from parzc.features import FeatureStore, proxy_info, shipped
 from parzc.ranker import Ranker
+from parzc.uncertainty import rank_intervals
 
 SPACE = get_space("nb201")
+COLUMNS = ["rank", "arch", "score", "std", "rank_low", "rank_high"]
 
 
 @pytest.fixture(scope="module")
@@ -48,30 +51,34 @@ def printed(*arguments):
 
 
 def expected(ranker, archs):
-    """Archs, scores and deviations, best first."""
+    """Archs, scores, deviations and intervals of ranks, best first."""
     features, row = read_features(archs, SPACE)
     scores, deviations = ranker.predict_dist(features)
     order = np.argsort(-scores[row], kind="stable")
-    return [archs[i] for i in order], scores[row][order], deviations[row][order]
+    intervals = rank_intervals(scores[row], deviations[row])[order]
+    return [archs[i] for i in order], scores[row][order], deviations[row][order], intervals
 
 
 def test_a_file_of_archs_is_ranked(folder, ranker, archs, archs_file):
     lines = printed("--ranker", folder, "--archs", archs_file).splitlines()
-    best, scores, deviations = expected(ranker, archs[:12])
+    best, scores, deviations, intervals = expected(ranker, archs[:12])
     assert lines[0] == f"12 archs of nb201 ranked by {folder}; bigger scores are better"
-    assert lines[2].split() == ["rank", "arch", "score", "std"]
+    assert lines[2].split() == COLUMNS
     rows = [line.split() for line in lines[3:]]
-    assert rows == [[str(i + 1), best[i], f"{scores[i]:.3f}", f"{deviations[i]:.3f}"] for i in range(12)]
+    assert rows == [
+        [str(i + 1), best[i], f"{scores[i]:.3f}", f"{deviations[i]:.3f}", *map(str, intervals[i])] for i in range(12)
+    ]
 
 
 def test_only_the_top_is_printed_and_the_whole_is_written(folder, ranker, archs, archs_file, tmp_path):
     text = printed("--ranker", folder, "--archs", archs_file, "--top", 3, "--out", tmp_path / "ranking.csv")
-    best, scores, deviations = expected(ranker, archs[:12])
+    best, scores, deviations, intervals = expected(ranker, archs[:12])
     lines = text.splitlines()
     assert [line.split()[1] for line in lines[3:6]] == best[:3] and lines[6] == ""
     assert lines[7] == f"whole ranking written to {tmp_path / 'ranking.csv'}" and len(lines) == 8
     ranking = pd.read_csv(tmp_path / "ranking.csv")
-    assert list(ranking.columns) == ["rank", "arch", "score", "std"]
+    assert list(ranking.columns) == COLUMNS
+    assert ranking[["rank_low", "rank_high"]].to_numpy().tolist() == intervals.tolist()
     assert ranking["rank"].tolist() == list(range(1, 13)) and ranking["arch"].tolist() == best
     np.testing.assert_allclose(ranking["score"], scores, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(ranking["std"], deviations, rtol=1e-5)
@@ -95,14 +102,14 @@ def compared(folder, csv_table, tmp_path_factory):
 
 def test_with_a_table_its_archs_are_ranked_beside_their_accuracies(compared, ranker, archs, accuracies):
     text, out = compared
-    best, _, _ = expected(ranker, archs)
+    best, *_ = expected(ranker, archs)
     label = dict(zip(archs, accuracies["cifar10_test"], strict=True))
     ranking = pd.read_csv(out)
-    assert list(ranking.columns) == ["rank", "arch", "score", "std", "cifar10_test"]
+    assert list(ranking.columns) == [*COLUMNS, "cifar10_test"]
     assert ranking["arch"].tolist() == best
     np.testing.assert_allclose(ranking["cifar10_test"], [label[arch] for arch in best], rtol=1e-5)
     lines = text.splitlines()
-    assert lines[2].split() == ["rank", "arch", "score", "std", "cifar10_test"]
+    assert lines[2].split() == [*COLUMNS, "cifar10_test"]
     assert [line.split()[1] for line in lines[3:23]] == best[:20] and lines[23] == ""
 
 
@@ -158,6 +165,56 @@ def test_too_few_accuracies_are_not_compared(folder, archs, csv_table, tmp_path)
     assert text.splitlines()[-1] == f"9 of the ranked archs are in {csv_table}: too few to compare; 10 are needed"
 
 
+def test_archs_to_label_next_are_suggested(folder, ranker, archs, archs_file):
+    text = printed("--ranker", folder, "--archs", archs_file, "--suggest", 3)
+    lines = text.splitlines()
+    title = lines.index("label these 3 next: together they tell most about the others")
+    features, row = read_features(archs[:12], SPACE)
+    functions = [sorted({SPACE.canonical(arch) for arch in archs[:12]})[i] for i in ranker.suggest(features, 3)]
+    assert lines[title - 1] == lines[title + 1] == "" and len(lines) == title + 5
+    assert [SPACE.canonical(arch) for arch in lines[title + 2 :]] == functions
+    assert set(lines[title + 2 :]) <= set(archs[:12]) and len(set(functions)) == 3
+
+
+def test_twins_are_suggested_once(folder, archs, tmp_path):
+    path = tmp_path / "archs.txt"
+    path.write_text("\n".join([archs[-1], *archs[:3]]))
+    assert SPACE.canonical(archs[-1]) == SPACE.canonical(archs[0])
+    lines = printed("--ranker", folder, "--archs", path, "--suggest", 3).splitlines()
+    # Of twins the one that was named first.
+    assert sorted(lines[-3:]) == sorted([archs[-1], *archs[1:3]])
+
+
+def test_nothing_is_suggested_unless_asked_for(folder, archs_file):
+    assert "label these" not in printed("--ranker", folder, "--archs", archs_file)
+
+
+def test_more_than_there_are_cannot_be_suggested(capsys, folder, archs_file):
+    sentence = "cannot suggest 13 of 12 networks; ask for 1 to 12"
+    assert refused(capsys, "--ranker", folder, "--archs", archs_file, "--suggest", 13) == sentence
+
+
+def test_a_ranker_without_a_gaussian_process_suggests_nothing(capsys, archs, accuracies, archs_file, tmp_path):
+    features, row = read_features(archs, SPACE)
+    paper = Ranker("paper", "nb201", settings=SMALL_PAPER | {"training.epochs": 1})
+    paper.fit(features[row], accuracies["cifar10_test"]).save(tmp_path / "ranker")
+    sentence = "preset 'paper' has no Gaussian process to suggest networks with; use 'default'"
+    assert refused(capsys, "--ranker", tmp_path / "ranker", "--archs", archs_file, "--suggest", 1) == sentence
+
+
+def test_a_ranking_by_hand():
+    scores, deviations, row = np.array([0.5, -3.0, 9.0]), np.array([0.0, 0.0, 1.0]), np.array([2, 0, 1, 0])
+    frame = ranked(["a", "b", "c", "d"], scores, deviations, row)
+    assert list(frame.columns) == COLUMNS
+    # Twins share a score, and rank in the order in which they came.
+    assert frame.to_numpy().tolist() == [
+        [1, "a", 9.0, 1.0, 1, 1],
+        [2, "b", 0.5, 0.0, 2, 2],
+        [3, "d", 0.5, 0.0, 3, 3],
+        [4, "c", -3.0, 0.0, 4, 4],
+    ]
+
+
 def test_features_may_come_from_a_store(folder, archs, archs_file, tmp_path):
     whole = shipped("nb201")
     store = FeatureStore.create(tmp_path / "store", whole.manifest["config"], whole.definitions)
@@ -199,6 +256,7 @@ def test_a_file_without_archs_is_refused(capsys, folder, tmp_path, content, sent
         (["--table", "none.csv"], "there is no file none.csv; "),
         (["--features", "none"], "none is not a feature store: it has no manifest.json"),
         (["--top", 0], "--top 0 prints nothing; give at least 1"),
+        (["--suggest", -1], "--suggest -1 is not a number of archs; give 0 or more"),
         (["--out", "none/ranking.csv"], "--out none/ranking.csv is in a folder that does not exist; make it first"),
     ],
 )

@@ -148,7 +148,9 @@ def test_every_fit_is_announced(run):
 
 def test_the_ranking_is_sorted_and_complete(run, archs):
     ranking = pd.read_csv(run[0] / "ranking.csv")
-    assert list(ranking.columns) == ["rank", "arch", "score", "std", "labelled"]
+    assert list(ranking.columns) == ["rank", "arch", "score", "std", "rank_low", "rank_high", "labelled"]
+    low, high = ranking["rank_low"], ranking["rank_high"]
+    assert (low <= high).all() and low.min() == 1 and high.max() == 60 and (low <= ranking["rank"]).mean() > 0.9
     assert sorted(ranking["arch"]) == sorted(archs)
     assert ranking["rank"].tolist() == list(range(1, 61))
     assert (np.diff(ranking["score"]) <= 0).all() and (ranking["std"] > 0).all()

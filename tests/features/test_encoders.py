@@ -7,7 +7,7 @@ import pytest
 
 from parzc.datasets import Slot, get_space
 from parzc.errors import InputError
-from parzc.features import FeatureTable
+from parzc.features import FeatureTable, NodeFeatures
 from parzc.features.encoders import PaddedEncoder, TokenEncoder
 from parzc.features.layouts import node_matrix
 from parzc.features.scaling import RankGauss
@@ -111,9 +111,9 @@ def tokens_by_loop(fitted, table, edges, stages, place):
 
 def test_tokens_are_those_of_a_slow_loop(table):
     encoder = TokenEncoder(STATISTICS, SCORES, SLOTS).fit(table)
-    tokens, scores = encoder.transform(table)
-    assert tokens.shape == (7, 4, 2 * 3 + 1) and scores.shape == (7, 2)
-    assert tokens.dtype == scores.dtype == np.float32
+    tokens, scores, blocks = encoder.transform(table)
+    assert tokens.shape == (7, 4, 2 * 3 + 1) and scores.shape == (7, 2) and blocks.shape == (7, 0)
+    assert tokens.dtype == scores.dtype == blocks.dtype == np.float32
     expected = tokens_by_loop(table, table, ["stem", "0-1", "1-2", "classifier"], 2, places_by_name)
     np.testing.assert_allclose(tokens, expected, atol=2e-6)
     assert len(np.unique(tokens)) > 25
@@ -126,7 +126,7 @@ def test_tokens_of_other_networks_use_the_scale_that_was_fitted(table):
 
 
 def test_a_place_says_whether_it_holds_weights(table):
-    tokens, _ = TokenEncoder(STATISTICS, SCORES, SLOTS).fit(table).transform(table)
+    tokens, *_ = TokenEncoder(STATISTICS, SCORES, SLOTS).fit(table).transform(table)
     assert tokens[:, :, -1].tolist() == [
         [1, 1, 1, 1],
         [1, 1, 1, 1],
@@ -140,14 +140,14 @@ def test_a_place_says_whether_it_holds_weights(table):
 
 
 def test_scores_are_scaled_column_by_column(table):
-    _, scores = TokenEncoder(STATISTICS, SCORES, SLOTS).fit(table).transform(table)
+    _, scores, _ = TokenEncoder(STATISTICS, SCORES, SLOTS).fit(table).transform(table)
     raw = np.stack([table.scores["params"], table.scores["synflow"]], axis=1)
     np.testing.assert_allclose(scores, RankGauss().fit(raw).transform(raw), atol=1e-6)
     assert scores[5, 1] == scores[:, 1].min()
 
 
 def test_a_ranker_may_do_without_scores(table):
-    tokens, scores = TokenEncoder(STATISTICS, (), SLOTS).fit(table).transform(table)
+    tokens, scores, _ = TokenEncoder(STATISTICS, (), SLOTS).fit(table).transform(table)
     np.testing.assert_array_equal(tokens, TokenEncoder(STATISTICS, SCORES, SLOTS).fit(table).transform(table)[0])
     assert scores.shape == (7, 0)
 
@@ -158,7 +158,7 @@ def test_networks_of_no_known_space_get_a_token_for_each_eighth(table):
         return f"depth {8 * (node - table.offsets[i]) // nodes}/8", 0
 
     encoder = TokenEncoder(STATISTICS, SCORES).fit(table)
-    tokens, _ = encoder.transform(table)
+    tokens, *_ = encoder.transform(table)
     assert encoder.edges == [f"depth {i}/8" for i in range(8)]
     assert tokens.shape == (7, 8, 4)
     np.testing.assert_allclose(tokens, tokens_by_loop(table, table, encoder.edges, 1, place), atol=2e-6)
@@ -187,7 +187,7 @@ def test_a_row_does_not_depend_on_the_others(table, make):
 @pytest.mark.parametrize("slots", [SLOTS, ()])
 def test_inputs_are_finite_whatever_was_missing(table, slots):
     for fitted in (table, table[[5]], table[[3, 6]]):
-        tokens, scores = TokenEncoder(STATISTICS, SCORES, slots).fit(fitted).transform(table)
+        tokens, scores, _ = TokenEncoder(STATISTICS, SCORES, slots).fit(fitted).transform(table)
         assert np.isfinite(tokens).all() and np.isfinite(scores).all()
     assert np.isfinite(PaddedEncoder(STATISTICS).fit(table).transform(table)[0]).all()
 
@@ -283,3 +283,108 @@ def test_a_missing_proxy_is_named(table):
 def test_a_node_that_fills_no_slot_is_named(table):
     with pytest.raises(InputError, match=r"^node 'head' fills no slot of this space"):
         TokenEncoder(STATISTICS, SCORES, SLOTS[:-1]).fit(table)
+
+
+# block statistics
+
+BLOCKS = ("expressivity", "trainability")
+
+
+def blocky(counts, seed=0):
+    """Networks of a stem and as many blocks as said, with both block statistics."""
+    rng = np.random.default_rng(seed)
+    rows = [
+        NodeFeatures(
+            nodes=("stem",),
+            kinds=("conv2d",),
+            fields=np.array([[0, 4, 1, 40]]),
+            statistics={"snip": np.array([1.0])},
+            scores={},
+            blocks=tuple(f"block-{i}" for i in range(count)),
+            block_statistics={name: rng.normal(size=count).astype(np.float32) for name in BLOCKS},
+        )
+        for count in counts
+    ]
+    return FeatureTable.of(rows)
+
+
+def blocks_of(fitted, table, blocks=BLOCKS):
+    return TokenEncoder(("snip",), (), SLOTS, blocks).fit(fitted).transform(table)[2]
+
+
+def placed(table, positions, blocks=BLOCKS):
+    """Position `p` of `positions` takes block `floor(p * count / positions)`, statistic after statistic."""
+    out = np.full((len(table), positions, len(blocks)), np.nan)
+    for i in range(len(table)):
+        start, count = table.block_offsets[i], table.block_offsets[i + 1] - table.block_offsets[i]
+        for p in range(positions):
+            for j, name in enumerate(blocks):
+                if count:
+                    out[i, p, j] = table.block_statistics[name][start + math.floor(p * count / positions)]
+    return out.reshape(len(table), -1)
+
+
+@pytest.mark.parametrize(
+    ("counts", "positions"),
+    [([4, 4, 4, 4], 4), ([6, 2, 3, 1, 6], 6), ([5, 0, 3, 5], 5), ([32, 40, 31, 100], 32), ([0, 1, 1], 1)],
+)
+def test_blocks_are_spread_over_the_positions(counts, positions):
+    table = blocky(counts)
+    got, raw = blocks_of(table, table), placed(table, positions)
+    assert got.shape == (len(counts), 2 * positions) and got.dtype == np.float32
+    np.testing.assert_allclose(got, RankGauss().fit(raw).transform(raw), atol=1e-6)
+
+
+def test_the_blocks_of_a_short_network_by_hand():
+    # Three networks of 4, 2 and 3 blocks; with rising values the blocks that 4 positions hold can be read off.
+    table = blocky([4, 2, 3])
+    values = np.array([10, 11, 12, 13, 0, 1, 20, 21, 22], dtype=np.float32)
+    table = FeatureTable(**{**table.__dict__, "block_statistics": {"expressivity": values}})
+    raw = np.array([[10, 11, 12, 13], [0, 0, 1, 1], [20, 20, 21, 22]], dtype=np.float64)
+    np.testing.assert_array_equal(placed(table, 4, ("expressivity",)), raw)
+    got = blocks_of(table, table, ("expressivity",))
+    low = got.min()
+    np.testing.assert_allclose(got, [[0, 0, 0, 0], [low] * 4, [-low] * 4], atol=1e-6)
+    assert low < -2.5
+
+
+def test_blocks_of_other_networks_use_the_positions_that_were_fitted():
+    fitted, other = blocky([3, 2, 3]), blocky([7, 1, 50, 0], seed=1)
+    raw = placed(other, 3)
+    expected = RankGauss().fit(placed(fitted, 3)).transform(raw)
+    np.testing.assert_allclose(blocks_of(fitted, other), expected, atol=1e-6)
+
+
+def test_networks_without_blocks_count_as_the_smallest():
+    table = blocky([3, 0, 3, 3])
+    got = blocks_of(table, table)
+    assert (got[1] == got.min(0)).all() and (got[1] < -2.5).all()
+
+
+def test_missing_block_statistics_count_as_the_smallest():
+    table = blocky([2, 2, 2, 2])
+    table.block_statistics["trainability"][2:4] = math.nan
+    got = blocks_of(table, table).reshape(4, 2, 2)
+    assert np.isfinite(got).all() and (got[1, :, 1] < -2.5).all() and (got[1, :, 0] > -2.5).any()
+
+
+def test_where_there_are_no_blocks_at_all_there_are_no_positions():
+    table = blocky([0, 0])
+    assert blocks_of(table, table).shape == (2, 0)
+    assert blocks_of(table, blocky([3, 1])).shape == (2, 0)
+
+
+def test_where_no_block_statistic_enters_there_is_no_column():
+    table = blocky([3, 2])
+    assert blocks_of(table, table, ()).shape == (2, 0)
+    assert list(TokenEncoder(("snip",), (), SLOTS, BLOCKS).fit(table).definitions) == ["snip", *BLOCKS]
+
+
+def test_a_missing_block_statistic_is_named():
+    table = blocky([3, 2])
+    bare = FeatureTable(**{**table.__dict__, "block_statistics": {"expressivity": np.zeros(5, dtype=np.float32)}})
+    sentence = r"^the features lack the block statistic 'trainability'; extract it \(there are expressivity\)$"
+    with pytest.raises(InputError, match=sentence):
+        blocks_of(bare, bare)
+    with pytest.raises(InputError, match=sentence):
+        blocks_of(table, bare)

@@ -10,7 +10,7 @@ from scipy.special import ndtri
 from scipy.stats import kstest
 
 from parzc.errors import InputError
-from parzc.features.scaling import RankGauss
+from parzc.features.scaling import RankGauss, normal_scores
 
 INF, NAN = math.inf, math.nan
 EDGE = ndtri(0.5 / 257)
@@ -134,3 +134,41 @@ def test_only_the_order_enters(column):
     np.testing.assert_allclose(
         scaling.fit(values).transform(values), scaling.fit(values**3).transform(values**3), atol=1e-9
     )
+
+
+# labels
+
+
+@pytest.mark.parametrize(
+    ("values", "shares"),
+    [
+        ([7.0], [1 / 2]),
+        ([1.0, 2.0], [1 / 4, 3 / 4]),
+        ([93.1, 10.0, 94.2, 90.0], [5 / 8, 1 / 8, 7 / 8, 3 / 8]),
+        # Two equal values share the ranks 2 and 3 of 4: 2.5 each.
+        ([5.0, 0.0, 5.0, 9.0], [1 / 2, 1 / 8, 1 / 2, 7 / 8]),
+        ([3.0, 3.0, 3.0], [1 / 2] * 3),
+    ],
+)
+def test_labels_get_the_normal_scores_of_their_ranks(values, shares):
+    np.testing.assert_allclose(normal_scores(np.array(values)), ndtri(shares), atol=1e-12)
+
+
+def test_normal_scores_of_two_labels_by_hand():
+    # The quartiles of the standard normal distribution.
+    np.testing.assert_allclose(normal_scores(np.array([3.0, -8.0])), [0.6744897501960817, -0.6744897501960817])
+
+
+@given(columns)
+def test_normal_scores_keep_the_order_and_nothing_else(column):
+    values = np.array(column, dtype=np.float64)
+    scores = normal_scores(values)
+    assert (np.sign(np.subtract.outer(scores, scores)) == np.sign(np.subtract.outer(values, values))).all()
+    np.testing.assert_array_equal(normal_scores(3 * values), scores)
+    np.testing.assert_allclose(normal_scores(-values), -scores, atol=1e-12)
+
+
+def test_many_normal_scores_are_standard_normal():
+    scores = normal_scores(np.random.default_rng(0).lognormal(size=5000))
+    assert scores.mean() == pytest.approx(0, abs=1e-12) and scores.std() == pytest.approx(1, abs=2e-3)
+    assert kstest(scores, "norm").statistic < 2e-4

@@ -1,0 +1,126 @@
+"""Boosted trees as tensors against the estimator that they come from."""
+
+import numpy as np
+import pytest
+import torch
+from sklearn.ensemble import GradientBoostingRegressor
+
+from parzc.models.boosted_trees import BoostedTrees
+
+SHAPES = ((3, 4), (5,), (2,))
+COLUMNS = 19
+
+
+def rows(n, seed, shapes=SHAPES):
+    generator = torch.Generator().manual_seed(seed)
+    return [torch.randn(n, *shape, generator=generator) for shape in shapes]
+
+
+def matrix(inputs):
+    return np.concatenate([t.numpy().reshape(len(t), -1) for t in inputs], axis=1)
+
+
+def labels_of(inputs):
+    return inputs[1].double().sum(1) + inputs[0][:, 0, 0].double() ** 2
+
+
+def estimator(inputs, labels, seed):
+    learner = GradientBoostingRegressor(
+        n_estimators=300, learning_rate=0.05, max_depth=3, subsample=0.7, max_features=0.2, random_state=seed
+    )
+    return learner.fit(matrix(inputs), labels.numpy())
+
+
+@pytest.mark.parametrize(("n", "seed"), [(40, 0), (40, 7), (3, 1), (2, 0)])
+def test_predictions_are_those_of_the_estimator(n, seed):
+    inputs, others = rows(n, seed), rows(50, 90)
+    labels = labels_of(inputs)
+    trees, learner = BoostedTrees().fit(inputs, labels, seed), estimator(inputs, labels, seed)
+    for given in (inputs, others):
+        np.testing.assert_allclose(trees(*given).numpy(), learner.predict(matrix(given)), rtol=0, atol=1e-12)
+    assert trees(*others).dtype == torch.float64
+    assert trees(*inputs).std() > 0 or n == 2
+
+
+@pytest.mark.parametrize("shapes", [((3, 4), (0,), (0,)), ((1, 1), (0,), (0,)), ((2, 2), (3,), (0,))])
+def test_inputs_may_be_without_columns(shapes):
+    inputs = rows(20, 0, shapes)
+    labels = inputs[0][:, 0, 0].double()
+    trees, learner = BoostedTrees().fit(inputs, labels, 0), estimator(inputs, labels, 0)
+    np.testing.assert_allclose(trees(*inputs).numpy(), learner.predict(matrix(inputs)), rtol=0, atol=1e-12)
+
+
+def test_values_at_a_threshold_go_the_way_of_the_estimator():
+    # Few different values: splits lie between them, and what is asked for lies on the splits.
+    inputs = [torch.round(t) for t in rows(40, 0)]
+    labels = labels_of(inputs)
+    trees, learner = BoostedTrees().fit(inputs, labels, 0), estimator(inputs, labels, 0)
+    thresholds = set(trees.threshold.flatten().tolist())
+    halves = [torch.floor(t) + 0.5 for t in inputs]
+    assert set(halves[1].flatten().tolist()) & thresholds
+    np.testing.assert_allclose(trees(*halves).numpy(), learner.predict(matrix(halves)), rtol=0, atol=1e-12)
+
+
+def test_equal_labels_are_predicted():
+    inputs = rows(12, 0)
+    trees = BoostedTrees().fit(inputs, torch.full((12,), 0.7, dtype=torch.float64), 0)
+    torch.testing.assert_close(trees(*rows(5, 1)), torch.full((5,), 0.7, dtype=torch.float64), atol=1e-12, rtol=0)
+
+
+def test_the_seed_decides_and_the_random_state_is_left_alone():
+    inputs, others = rows(20, 0), rows(30, 1)
+    before = torch.get_rng_state(), np.random.get_state()[1].tolist()
+    first, again, other = (BoostedTrees().fit(inputs, labels_of(inputs), seed)(*others) for seed in (3, 3, -1))
+    assert torch.equal(first, again) and not torch.equal(first, other)
+    assert torch.equal(torch.get_rng_state(), before[0]) and np.random.get_state()[1].tolist() == before[1]
+
+
+def test_the_state_is_all_there_is_to_save():
+    inputs, others = rows(20, 0), rows(30, 1)
+    trees = BoostedTrees().fit(inputs, labels_of(inputs), 0)
+    loaded = BoostedTrees()
+    loaded.load_state_dict(trees.state_dict())
+    loaded.check(COLUMNS)
+    assert torch.equal(loaded(*others), trees(*others))
+
+
+def test_fitting_again_forgets_the_first_fit():
+    inputs, others = rows(40, 0), rows(30, 1)
+    trees = BoostedTrees().fit(inputs, labels_of(inputs), 0)
+    few = [t[:3] for t in inputs]
+    expected = BoostedTrees().fit(few, labels_of(few), 0)
+    assert torch.equal(trees.fit(few, labels_of(few), 0)(*others), expected(*others))
+
+
+def test_each_row_is_predicted_by_itself():
+    inputs, others = rows(20, 0), rows(9, 1)
+    trees = BoostedTrees().fit(inputs, labels_of(inputs), 0)
+    alone = torch.cat([trees(*[t[i : i + 1] for t in others]) for i in range(9)])
+    torch.testing.assert_close(alone, trees(*others), atol=1e-14, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "sentence"),
+    [
+        ("child", 15, "a tree has a child outside 0 to 14"),
+        ("child", -1, "a tree has a child outside 0 to 14"),
+        ("child", 2**62, "a tree has a child outside 0 to 14"),
+        ("column", COLUMNS, "a tree has a column outside 0 to 18"),
+        ("column", -1, "a tree has a column outside 0 to 18"),
+    ],
+)
+def test_trees_that_lead_elsewhere_are_refused(name, value, sentence):
+    inputs = rows(20, 0)
+    trees = BoostedTrees().fit(inputs, labels_of(inputs), 0)
+    trees.check(COLUMNS)
+    getattr(trees, name).view(-1)[77] = value
+    with pytest.raises(ValueError, match=f"^{sentence}$"):
+        trees.check(COLUMNS)
+
+
+def test_trees_that_lead_in_circles_come_to_an_end():
+    trees = BoostedTrees()
+    trees.child.fill_(0)
+    trees.value[:, 0] = 0.25
+    trees.check(COLUMNS)
+    assert trees(*rows(2, 0)).tolist() == [75.0, 75.0]
