@@ -25,6 +25,8 @@ from parzc.presets import get_preset
 from parzc.pretraining import continued, pretrain
 from parzc.training import train
 
+CANDIDATES = 20_000
+"""Networks that `suggest` looks at, which bounds its memory."""
 DRAWS = 32
 """Weight draws of each member behind `predict_dist`."""
 
@@ -151,6 +153,8 @@ class Ranker(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # scikit-lea
     def suggest(self, features: Features, n: int) -> list[int]:
         """Return the indices of the `n` networks whose labels, one after the other, would tell most of all others.
 
+        Of more than `CANDIDATES` networks, as many are drawn with the seed, and the others are left out.
+
         Raises:
             InputError: for a preset without a Gaussian process, or fewer than one network to choose.
         """
@@ -160,7 +164,10 @@ class Ranker(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # scikit-lea
         table = _as_table(features)
         if not 1 <= n <= len(table):
             raise InputError(f"cannot suggest {n} of {len(table)} networks; ask for 1 to {len(table)}")
-        return processes[0].most_informative(self._inputs(table), n, self.seed)
+        rows = np.random.default_rng(self.seed).permutation(len(table))[: max(n, CANDIDATES)]
+        rows = np.sort(rows)
+        chosen = processes[0].most_informative(self._inputs(table[rows]), n, self.seed)
+        return [int(rows[i]) for i in chosen]
 
     def save(self, path: str | Path) -> None:
         """Write `model.safetensors`, `config.json` and `card.md` into the folder `path`."""

@@ -21,7 +21,7 @@ def probability_above(
     """
     gap = np.subtract(score, other, dtype=np.float64)
     spread = np.hypot(np.asarray(deviation, dtype=np.float64), other_deviation)
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         probability: NDArray[np.float64] = ndtr(gap / spread)
     return np.where((gap == 0) & (spread == 0), 0.5, probability)
 

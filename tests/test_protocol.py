@@ -303,6 +303,16 @@ def test_the_table_lists_the_best_first_within_each_kind():
     assert lines[8].split() == ["no", "proxy", *["-"] * 5]
 
 
+def test_of_many_proxies_the_best_are_listed():
+    results = {f"p{i}": result("proxy", i / 20) for i in range(14)} | {"parzc": result("ranker", 0.1)}
+    assert [line.split()[0] for line in format_results(results).splitlines()[3:]] == [
+        *(f"p{i}" for i in range(13, 3, -1)),
+        "and",
+    ]
+    assert format_results(results).endswith("and 4 more proxies")
+    assert format_results(results, proxies=14).splitlines()[-1].split()[0] == "p0"
+
+
 def test_constant_scores_have_no_correlation_and_are_still_listed():
     results = compare(BENCHMARK, {"constant": ("baseline", Constant)}, ["snip"], 10, [0, 1])
     assert np.isnan(results["constant"].values["kendall"]).all()

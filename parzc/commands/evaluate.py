@@ -81,7 +81,7 @@ def _compare(table: Table, space: Space, ranker: Ranker, folder: str, archs: set
     print(
         f"\nagreement with {table.target} of {table.name} on {len(benchmark)} archs, any it was trained on included\n"
     )
-    print(format_results(results))
+    print(format_results(results, proxies=len(results)))
 
 
 if __name__ == "__main__":
