@@ -169,7 +169,7 @@ def test_archs_to_label_next_are_suggested(folder, ranker, archs, archs_file):
     text = printed("--ranker", folder, "--archs", archs_file, "--suggest", 3)
     lines = text.splitlines()
     title = lines.index("label these 3 next: together they tell most about the others")
-    features, row = read_features(archs[:12], SPACE)
+    features, _ = read_features(archs[:12], SPACE)
     functions = [sorted({SPACE.canonical(arch) for arch in archs[:12]})[i] for i in ranker.suggest(features, 3)]
     assert lines[title - 1] == lines[title + 1] == "" and len(lines) == title + 5
     assert [SPACE.canonical(arch) for arch in lines[title + 2 :]] == functions
