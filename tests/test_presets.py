@@ -6,9 +6,10 @@ from dataclasses import FrozenInstanceError, asdict, replace
 import pytest
 
 from parzc.errors import InputError
-from parzc.features import list_proxies, list_statistics
+from parzc.features import list_proxies, list_statistics, shipped
 from parzc.models.fusion import GRAPHS
 from parzc.presets import GRAPH_SETTINGS, PRESETS, Preset, get_preset
+from parzc.pretraining import PretrainingConfig
 from parzc.training import TrainingConfig
 
 BASE = Preset(
@@ -29,6 +30,8 @@ BASE = Preset(
         ({"members": 5}, {"members": 5}),
         ({"statistics": ["fisher", "snip"]}, {"statistics": ("fisher", "snip")}),
         ({"scores": ()}, {"scores": ()}),
+        ({"blocks": ["trainability"]}, {"blocks": ("trainability",)}),
+        ({"beside": ["boosted_trees"]}, {"beside": ("boosted_trees",)}),
         ({"encoder": "padded", "model": "mabn"}, {"encoder": "padded", "model": "mabn"}),
         ({"graph": "none"}, {"graph": "none"}),
         ({"graph.depth": 1}, {"graph_args": {"depth": 1}}),
@@ -45,6 +48,13 @@ def test_a_training_setting_reaches_the_training_loop():
     preset = BASE.override({"training.epochs": 9, "training.loss": "mse", "training.decoupled": True})
     assert preset.training == TrainingConfig(loss="mse", epochs=9, batch=3, decoupled=True)
     assert asdict(preset) | {"training": None} == asdict(BASE) | {"training": None}
+
+
+def test_a_pretraining_setting_reaches_the_pretraining():
+    preset = BASE.override({"pretraining.steps": 9, "pretraining.hidden_tokens": 0.5})
+    assert preset.pretraining == PretrainingConfig(steps=9, hidden_tokens=0.5)
+    assert asdict(preset) | {"pretraining": None} == asdict(BASE) | {"pretraining": None}
+    assert BASE.pretraining.steps == 0
 
 
 @pytest.mark.parametrize("graph", GRAPH_SETTINGS)
@@ -70,7 +80,7 @@ def test_overriding_leaves_the_preset_alone():
     "key",
     [
         "epochs", "training", "training.epoch", "training.model.dim", "model_args", "graph_args", "optimizer.name", "",
-        "dim", "Members", "members.count",
+        "dim", "Members", "members.count", "pretraining", "pretraining.epochs", "beside.trees",
     ],
 )  # fmt: skip
 def test_a_setting_that_does_not_exist_is_named(key):
@@ -98,6 +108,16 @@ def test_presets_name_what_there_is(name):
     preset = PRESETS[name]
     assert set(preset.statistics) <= set(list_statistics()) and set(preset.scores) <= set(list_proxies())
     assert (preset.encoder, preset.model) in {("padded", "mabn"), ("tokens", "token_mixer")}
+    assert set(preset.blocks) <= {"expressivity", "trainability"}
+    assert set(preset.beside) <= {"gaussian_process", "boosted_trees"}
+    assert preset.model == "token_mixer" or not (preset.beside or preset.blocks or preset.pretraining.steps)
+
+
+def test_the_default_preset_asks_for_what_the_shipped_features_hold():
+    default, store = PRESETS["default"], shipped("nb201")
+    table = store.read(store.archs[:2])
+    assert set(default.statistics) <= set(table.statistics) and set(default.scores) <= set(table.scores)
+    assert set(default.blocks) <= set(table.block_statistics)
 
 
 def test_the_paper_preset_is_that_of_the_paper():

@@ -122,6 +122,16 @@ def test_a_tampered_folder_is_refused(tmp_path, change):
         Ranker.load(tmp_path)
 
 
+@pytest.mark.parametrize("vertices", [0.0, -8.0, 8.5, np.nan, 1e9])
+def test_a_tampered_number_of_vertices_is_refused(tmp_path, vertices):
+    ranker = ranker_of("gcn", **{"training.epochs": 1})
+    assert ranker.encoder_.arrays["vertices"].tolist() == [8]
+    ranker.encoder_.arrays["vertices"][:] = vertices
+    ranker.save(tmp_path)
+    with pytest.raises(InputError, match=r"^the ranker in .* is damaged \("):
+        Ranker.load(tmp_path)
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [

@@ -6,6 +6,7 @@ from helpers import table
 from sklearn.base import clone
 
 from parzc.assembly import make_encoder
+from parzc.features.scaling import normal_scores
 from parzc.metrics import kendall_tau
 from parzc.models.baselines import BASELINES
 from parzc.presets import PRESETS, get_preset
@@ -49,7 +50,7 @@ def test_the_inputs_are_those_of_the_ranker(preset):
 def test_what_is_learned_is_the_estimator_on_these_inputs():
     learner = fitted("gradient_boosting", seed=3)
     matrix = learner._matrix(TABLE)
-    estimator = clone(learner.estimator).fit(matrix[:50], LABELS[:50])
+    estimator = clone(learner.estimator).fit(matrix[:50], normal_scores(LABELS[:50]))
     np.testing.assert_array_equal(learner.predict(TABLE[50:]), estimator.predict(matrix[50:]))
     assert estimator.random_state == 3
 

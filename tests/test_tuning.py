@@ -196,7 +196,7 @@ def test_every_setting_that_is_searched_is_one_of_the_preset(preset, number):
     changed = get_preset(preset).override(settings)
     for key, value in settings.items():
         part, name = key.split(".")
-        assert (changed.model_args[name] if part == "model" else getattr(changed.training, name)) == value
+        assert (changed.model_args[name] if part == "model" else getattr(getattr(changed, part), name)) == value
 
 
 @pytest.mark.parametrize("preset", SEARCH_SPACES)

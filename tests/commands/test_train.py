@@ -192,7 +192,8 @@ def test_run_json_holds_the_whole_configuration(run, csv_table):
     assert record == {
         "config": {
             "space": "nb201", "samples": 20, "table": str(csv_table), "target": "cifar10_test", "preset": "quick",
-            "encoder": "none", "tune": 0, "seeds": 2, "protocol": "honest", "features": "", "out": str(run[0]),
+            "tune": 0, "seeds": 2, "protocol": "honest", "features": "", "encoder": "none",
+            "out": str(run[0]),
         },
         "parzc": parzc.__version__,
     }  # fmt: skip
@@ -319,18 +320,13 @@ def test_options_that_cannot_be_read_end_with_the_usage(capsys, change):
 
 
 GOOD = {"space": "nb201", "samples": 20, "preset": "quick"}
+NO_RUNS = [b"", b"\xff\xfe", b"[" * 100_000, [], {}, {"config": 3}, {"config": ["space"]}]
 
 
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
-        (b"", "is not a run.json of train.py ("),
-        (b"\xff\xfe", "is not a run.json of train.py ("),
-        (b"[" * 100_000, "is not a run.json of train.py ("),
-        ([], "is not a run.json of train.py ("),
-        ({}, "is not a run.json of train.py ("),
-        ({"config": 3}, "is not a run.json of train.py ("),
-        ({"config": ["space"]}, "is not a run.json of train.py ("),
+        *((content, "is not a run.json of train.py (") for content in NO_RUNS),
         ({"config": GOOD | {"epochs": 3}}, "holds the unknown option 'epochs'; it was written by another version"),
         ({"config": GOOD | {"samples": "20"}}, "samples cannot be '20'; write it as train.py does"),
         ({"config": GOOD | {"seeds": None}}, "seeds cannot be None; write it as train.py does"),
