@@ -123,8 +123,7 @@ def test_the_printed_table_is_that_of_the_metrics(run, metrics):
     _, text = run
     title = "nb201, cifar10_test: 20 labelled archs, 40 test archs, 2 seeds, honest protocol, mean ± standard deviation"
     lines = text.splitlines()
-    first, count = lines.index(title) + 4, 1 + 4 + 10
-    rows, more = lines[first : first + count], lines[first + count]
+    *rows, more = lines[lines.index(title) + 4 :][: 1 + 4 + 10 + 1]
     found = []
     for row in rows:
         (name,) = [name for name in metrics["results"] if row.startswith(name + "  ")]
