@@ -71,8 +71,8 @@ class Ranker(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # scikit-lea
         Args:
             features: of `n` networks.
             accuracies: `(n,)`, in any unit, bigger is better.
-            unlabelled: features to fit the scaling on, for example those of all networks to be ranked; `features`
-                themselves if not given.
+            unlabelled: features to fit the scaling on and to pre-train with, for example those of all networks to be
+                ranked; `features` themselves if not given.
 
         Raises:
             InputError: for fewer than two networks, other numbers of labels than networks, or labels that are not
@@ -164,8 +164,7 @@ class Ranker(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # scikit-lea
         table = _as_table(features)
         if not 1 <= n <= len(table):
             raise InputError(f"cannot suggest {n} of {len(table)} networks; ask for 1 to {len(table)}")
-        rows = np.random.default_rng(self.seed).permutation(len(table))[: max(n, CANDIDATES)]
-        rows = np.sort(rows)
+        rows = np.sort(np.random.default_rng(self.seed).permutation(len(table))[: max(n, CANDIDATES)])
         chosen = processes[0].most_informative(self._inputs(table[rows]), n, self.seed)
         return [int(rows[i]) for i in chosen]
 
