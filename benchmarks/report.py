@@ -100,11 +100,10 @@ def paired(names: list[str]) -> str:
         record = _read(name)
         for budget, found in record["results"].items():
             own = found.get(RANKER)
-            others = [found_best for kind in KINDS if (found_best := _best(found, kind))]
             if own is None:
                 continue
-            cells = [_difference(own, found[other]) + f" ({other})" for other in others]
-            cells += [""] * (len(KINDS) - len(cells))
+            others = [_best(found, kind) for kind in KINDS]
+            cells = [_difference(own, found[other]) + f" ({other})" if other else "" for other in others]
             error = _cell(own["calibration_error"])
             rows.append([TARGETS[record["target"]], budget, _cell(own["kendall"]), *cells, error])
     return _markdown(["accuracy", "labels", RANKER, *KINDS, "calibration error"], rows)
