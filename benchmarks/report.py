@@ -95,18 +95,15 @@ def budgets(names: list[str]) -> str:
 
 def paired(names: list[str]) -> str:
     """Return a markdown table of the ranker's tau less that of the best others, with bootstrap intervals."""
+    budgets = [(_read(name)["target"], *item) for name in names for item in _read(name)["results"].items()]
+    budgets = [(target, budget, found) for target, budget, found in budgets if RANKER in found]
+    kinds = [kind for kind in KINDS if any(_best(found, kind) for _, _, found in budgets)]
     rows = []
-    for name in names:
-        record = _read(name)
-        for budget, found in record["results"].items():
-            own = found.get(RANKER)
-            if own is None:
-                continue
-            others = [_best(found, kind) for kind in KINDS]
-            cells = [_difference(own, found[other]) + f" ({other})" if other else "" for other in others]
-            error = _cell(own["calibration_error"])
-            rows.append([TARGETS[record["target"]], budget, _cell(own["kendall"]), *cells, error])
-    return _markdown(["accuracy", "labels", RANKER, *KINDS, "calibration error"], rows)
+    for target, budget, found in budgets:
+        own, others = found[RANKER], [_best(found, kind) for kind in kinds]
+        cells = [_difference(own, found[other]) + f" ({other})" if other else "" for other in others]
+        rows.append([TARGETS[target], budget, _cell(own["kendall"]), *cells, _cell(own["calibration_error"])])
+    return _markdown(["accuracy", "labels", RANKER, *kinds, "calibration error"], rows)
 
 
 KINDS: Mapping[str, Callable[[str, str], bool]] = {
