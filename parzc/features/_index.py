@@ -151,7 +151,8 @@ class Index:
         columns = (self.ends, self.keys, self.order, self.repeated)
         return bool(
             all(column.ndim == 1 and column.dtype.kind == "u" for column in (*columns, self.text))
-            and (self.keys.dtype, self.text.dtype) == (np.uint64, np.uint8)
+            and self.keys.dtype == np.uint64
+            and self.text.dtype == np.uint8
             and self.starts.shape == (len(self.shards) + 1,)
             and (self.starts[0], self.starts[-1]) == (0, n)
             and len(self.ends) == len(self.order) == n
