@@ -5,6 +5,7 @@ import platform
 import time
 import zipfile
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from importlib.metadata import version
@@ -233,7 +234,8 @@ class _Keeper:
         failed = self.store.manifest.get("failed", {}) | self.failed
         if failed:
             there = set(self.store.lacking(list(failed)))
-            self.store.note(failed={arch: why for arch, why in failed.items() if arch in there})
+            with suppress(OSError):  # a full disk is said elsewhere, and what failed is tried again anyway
+                self.store.note(failed={arch: why for arch, why in failed.items() if arch in there})
 
 
 def _versions() -> dict[str, str]:
