@@ -6,6 +6,7 @@ import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -15,10 +16,17 @@ def write_atomically(path: Path, content: bytes) -> None:
         OSError: if it cannot be written, for example on a full disk; nothing is left behind then, and `filename` says
             which file it was.
     """
+    with writing(path) as file:
+        file.write(content)
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[BinaryIO]:
+    """Give a file to write to, which appears under its name when the block has ended well; see `write_atomically`."""
     partial, stream = _claim(path)
     try:
         with open(stream, "wb") as file:
-            file.write(content)
+            yield file
             file.flush()
             os.fsync(stream)
             # Within the block, because closing the file gives up the lock that says its writer is alive.

@@ -76,7 +76,7 @@ class Progress:
         total = sum(self.seconds.values())
         rows = sorted(self.seconds.items(), key=lambda item: -item[1])
         width = max(len(name) for name, _ in rows)
-        lines = [f"{'seconds of one ' + self.unit:>{width}}  {total / self.worked:8.4f}"]
+        lines = [f"{total / self.worked:.4f} seconds for one {self.unit}:"]
         lines += [f"{name:>{width}}  {value / self.worked:8.4f}  {value / total:4.0%}" for name, value in rows]
         return "\n".join(lines)
 
