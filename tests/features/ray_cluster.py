@@ -52,7 +52,7 @@ def main(store, folder, archs):
 
     killer = threading.Thread(target=kill, daemon=True)
     killer.start()
-    config = ExtractionConfig("nb201", batch=2, proxies=("params", "l2_norm", "snip"))
+    config = ExtractionConfig("nb201", batch=2, proxies=("params", "l2_norm"))
     build_store(store, config, archs, engine="ray", address=cluster.address)
     killer.join(timeout=60)
     begun = [path.name.split(".")[0] for path in folder.iterdir()]

@@ -19,7 +19,7 @@ from parzc.features import ExtractionConfig, FeatureStore, build_store
 
 SPACE = get_space("nb201")
 CONFIG = ExtractionConfig("nb201", batch=2, proxies=("params",))
-CHEAP = [arch for arch in SPACE.archs() if "nor_conv_3x3" not in arch and arch.count("conv") <= 2]
+CHEAP = [arch for arch in SPACE.archs() if "nor_conv_3x3" not in arch and arch.count("conv") <= 1]
 ARCHS = sorted({SPACE.canonical(arch) for arch in CHEAP})[:120]
 WORKERS, CHUNK, KILLS = 2, 4, 20
 

@@ -1,6 +1,7 @@
 """A Ray cluster: one that runs, or one that is started on this machine."""
 
 import logging
+import socket
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -58,6 +59,7 @@ class RayEngine:
         """Connect to the cluster, or start one; return whether it was not connected before."""
         if ray.is_initialized():
             return False
+        _check(self.address)
         local = {} if self.address else {"num_cpus": self.workers, "object_store_memory": STORE}
         try:
             ray.init(
@@ -68,10 +70,7 @@ class RayEngine:
                 **local,
             )
         except (ConnectionError, ValueError, RuntimeError, TimeoutError) as reason:
-            where = f"there is no Ray cluster at {self.address}" if self.address else "Ray cannot be started"
-            raise InputError(
-                f"{where} ({' '.join(str(reason).split())[:200]}); correct --address, or leave it out"
-            ) from None
+            raise _no_cluster(self.address, reason) from None
         return True
 
     def _places(self, ray: Any) -> int:
@@ -86,6 +85,21 @@ def _ray() -> Any:
             "Ray is not installed; install it with pip install 'parzc[ray]', or take --engine local"
         ) from None
     return ray
+
+
+def _check(address: str) -> None:
+    """Raise `InputError` if nothing listens at `host:port`; Ray itself would try for minutes, and end the process."""
+    host, _, port = address.rpartition(":")
+    if host and port.isdecimal() and "/" not in host:
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
+        except (OSError, OverflowError) as reason:
+            raise _no_cluster(address, reason) from None
+
+
+def _no_cluster(address: str, reason: Exception) -> InputError:
+    where = f"there is no Ray cluster at {address}" if address else "Ray cannot be started"
+    return InputError(f"{where} ({' '.join(str(reason).split())[:200]}); correct --address, or leave it out")
 
 
 def _result(ray: Any, reference: Any) -> Any:
