@@ -317,8 +317,13 @@ def _is_whole(manifest: Mapping[str, Any]) -> bool:
     parts = [manifest.get("config"), manifest.get("definitions"), manifest.get("failed", {})]
     if not all(isinstance(part, dict) for part in parts) or not isinstance(manifest.get("versions", []), list):
         return False
-    definitions, failed = parts[1], parts[2]
-    return all(isinstance(d, dict) for d in definitions.values()) and all(isinstance(f, str) for f in failed.values())
+    definitions, failed, wanted = parts[1], parts[2], manifest.get("wanted", 0)
+    return (
+        all(isinstance(part, dict) for part in (*definitions.values(), *manifest.get("versions", [])))
+        and all(isinstance(why, str) for why in failed.values())
+        and type(wanted) is int
+        and wanted >= 0
+    )
 
 
 def _difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
