@@ -60,10 +60,15 @@ def _sync(folder: Path) -> None:
         os.close(stream)
 
 
+def names(folder: Path, start: str) -> list[str]:
+    """Return the names in a folder that begin so, in no order; much faster than `glob` where there are many."""
+    return [name for name in os.listdir(folder) if name.startswith(start)]
+
+
 def remove_stale(folder: Path) -> int:
     """Remove what writers that were killed left half written, not what others are writing; return how many."""
     removed = 0
-    for partial in folder.glob(".*.partial"):
+    for partial in [folder / name for name in names(folder, ".") if name.endswith(".partial")]:
         try:
             stream = os.open(partial, os.O_WRONLY)
         except FileNotFoundError:

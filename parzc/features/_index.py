@@ -4,20 +4,20 @@ The file `index-<digest>.safetensors` says nothing that the shards do not say: o
 date is made good from the shards that it does not cover. Architectures are found by a 64-bit hash, then compared.
 """
 
+import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from hashlib import blake2b
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors.numpy import save
 
 from parzc.errors import InputError
-from parzc.features._files import write_atomically
-from parzc.features._shard import digest, lines, map_file, read_archs, small, text
+from parzc.features._files import names, writing
+from parzc.features._shard import lines, map_file, pieces, read_archs, small, text
 
 Segment = tuple[str, bytes, NDArray[np.uint64]]
 """Name of a shard, its architectures one to a line, and their hashes."""
@@ -27,7 +27,7 @@ FEW = 256
 
 
 def _keys(archs: Iterable[bytes]) -> NDArray[np.uint64]:
-    return np.frombuffer(b"".join(blake2b(arch, digest_size=8).digest() for arch in archs), "<u8")
+    return np.frombuffer(b"".join(hashlib.blake2b(arch, digest_size=8).digest() for arch in archs), "<u8")
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,8 +55,11 @@ class Index:
     @classmethod
     def of(cls, segments: Iterable[Segment]) -> "Index":
         """Join what shards hold."""
-        kept = sorted((segment for segment in segments), key=lambda segment: segment[0])
-        content = b"".join(archs + b"\n" for _, archs, keys in kept if len(keys))
+        kept = sorted(segments, key=lambda segment: segment[0])
+        content = bytearray()
+        for i, (name, archs, keys) in enumerate(kept):
+            content += archs + b"\n" if len(keys) else b""
+            kept[i] = name, b"", keys  # which frees the text: the whole is in memory once
         column = np.frombuffer(content, np.uint8)
         ends = np.flatnonzero(column == ord("\n"))
         keys = np.concatenate([np.zeros(0, np.uint64), *(keys for _, _, keys in kept)])
@@ -126,19 +129,22 @@ class Index:
             "shards": text(self.shards), "starts": small(self.starts), "text": self.text, "ends": small(self.ends),
             "keys": self.keys, "order": self.order, "repeated": self.repeated,
         }  # fmt: skip
-        content = save({name: np.ascontiguousarray(values) for name, values in arrays.items()})
-        path = folder / f"index-{digest(content)}.safetensors"
-        write_atomically(path, content)
-        for other in folder.glob("index-*.safetensors"):
-            if other != path:
-                other.unlink(missing_ok=True)
+        parts = pieces(arrays)
+        name = hashlib.sha256()
+        for part in parts:
+            name.update(part)
+        path = folder / f"index-{name.hexdigest()[:16]}.safetensors"
+        with writing(path) as file:
+            file.writelines(parts)
+        for other in set(names(folder, "index-")) - {path.name}:
+            (folder / other).unlink(missing_ok=True)
 
     @classmethod
     def load(cls, folder: Path) -> "Index | None":
         """Return the index that a file holds, without reading more of it than its checksum needs."""
-        for path in folder.glob("index-*.safetensors"):
+        for file in names(folder, "index-"):
             with suppress(InputError, OSError, KeyError, ValueError, IndexError):
-                arrays, _ = map_file(path)
+                arrays, _ = map_file(folder / file)
                 columns = {name: arrays[name] for name in ("text", "ends", "keys", "order", "repeated")}
                 index = cls(lines(arrays["shards"]), arrays["starts"].astype(np.int64), **columns)
                 if index._fits():
@@ -171,10 +177,11 @@ def refreshed(folder: Path, known: Index, damaged: Callable[[Path, InputError], 
     Raises:
         InputError: if a new shard is damaged and nothing is to be done with it.
     """
-    there = {path.name for path in folder.glob("shard-*.safetensors")}
+    there = set(names(folder, "shard-"))
     covered = set(known.shards)
-    new = list(_read(folder, sorted(there - covered), damaged))
-    return Index.of([*known.segments(there), *new]) if new or not covered <= there else known
+    if covered == there:
+        return known
+    return Index.of(chain(known.segments(there), _read(folder, sorted(there - covered), damaged)))
 
 
 def _read(folder: Path, names: Sequence[str], damaged: Callable[[Path, InputError], None] | None) -> Iterator[Segment]:

@@ -100,6 +100,20 @@ def map_file(path: Path, checked: bool = False) -> tuple[Arrays, Mapping[str, st
         raise foreign(path, reason) from None
 
 
+def pieces(arrays: Arrays) -> list[bytes | memoryview]:
+    """Return the parts of a safetensors file of some arrays, one behind the other, without a copy of the arrays."""
+    names = {np.dtype(kind): name for name, kind in _TYPES.items()}
+    header, start = {}, 0
+    for name, values in sorted(arrays.items(), key=lambda item: -item[1].itemsize):  # so that each is aligned
+        end = start + values.nbytes
+        header[name] = {"dtype": names[values.dtype], "shape": list(values.shape), "data_offsets": [start, end]}
+        start = end
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    buffers = [np.ascontiguousarray(arrays[name]).reshape(-1).view(np.uint8).data for name in header]
+    return [len(text).to_bytes(8, "little"), text, *buffers]
+
+
 def _parse(content: bytes | mmap.mmap) -> tuple[Arrays, Mapping[str, str]]:
     length = int.from_bytes(content[:8], "little")
     if len(content) < 8 or length > min(_HEADER_LIMIT, len(content) - 8):

@@ -196,7 +196,7 @@ def test_a_folder_that_cannot_be_written_is_read_without_an_index(store, table, 
     def fail(*_):
         raise PermissionError(13, "no")
 
-    monkeypatch.setattr(_index, "write_atomically", fail)
+    monkeypatch.setattr(_index, "writing", fail)
     store.write_index()
     assert names(store, "index-") == []
     assert same(store.read(), table)
