@@ -7,6 +7,7 @@ from parzc.datasets import get_space
 from parzc.errors import InputError
 from parzc.features import ExtractionConfig, FeatureStore, build_store, list_proxies
 from parzc.features.__main__ import main
+from parzc.features._chunks import Extraction
 
 SPACE = get_space("nb201")
 DEAD = "|none~0|+|none~0|none~1|+|none~0|none~1|none~2|"
@@ -144,3 +145,35 @@ def test_archs_and_sample_exclude_each_other(capsys, archs, tmp_path):
 def test_debug_shows_the_error(tmp_path):
     with pytest.raises(InputError, match="there is no search space 'nb999'"):
         main(["nb999", str(tmp_path), "--debug"])
+
+
+def test_what_failed_is_said_and_ends_with_status_1(archs, tmp_path, capsys, monkeypatch):
+    def extract(self, arch):
+        if arch == POOL:
+            raise RuntimeError("too big")
+        return original(self, arch)
+
+    original = Extraction._extract
+    monkeypatch.setattr(Extraction, "_extract", extract)
+    with pytest.raises(SystemExit) as caught:
+        run(tmp_path / "store", "--archs", archs, "--proxies", "params")
+    assert caught.value.code == 1
+    printed = capsys.readouterr()
+    assert printed.out == f"2 different functions in {tmp_path / 'store'}\n"
+    assert printed.err.splitlines()[-1] == (
+        f"1 failed, {POOL} with RuntimeError: too big; see python -m parzc.features status {tmp_path / 'store'}"
+    )
+    assert "seconds for one arch:" in printed.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--engine", "slurm"], "there is no engine 'slurm'; choose one of local, ray"),
+        (["--address", "here:1"], "the engine 'local' has no address; leave --address out, or take --engine ray"),
+        (["--workers", "0"], "0 workers do nothing; give at least 1"),
+    ],
+)
+def test_an_engine_that_makes_no_sense_is_refused(capsys, archs, tmp_path, arguments, sentence):
+    assert refused(capsys, "nb201", tmp_path / "store", "--archs", archs, *arguments) == sentence
+    assert not (tmp_path / "store").exists()
