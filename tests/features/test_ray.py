@@ -33,7 +33,7 @@ def reference(tmp_path_factory):
 
 
 def run(*command):
-    done = subprocess.run([sys.executable, *command], capture_output=True, env=ENVIRONMENT, text=True, timeout=300)
+    done = subprocess.run([sys.executable, *command], capture_output=True, env=ENVIRONMENT, text=True, timeout=600)
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout
 

@@ -19,6 +19,9 @@ GROWTH = 200_000_000
 loky stops a worker that grows by 300 MB, and warns whoever watches.
 """
 
+IDLE = 60.0
+"""Seconds without work after which a worker ends by itself, because whoever started it may have been killed."""
+
 ENVIRONMENT = {name: "1" for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
 
 
@@ -67,7 +70,9 @@ class _Worker:
 
     def submit(self, chunk: Chunk) -> Future[Any]:
         if self._pool is None:
-            self._pool = ProcessPoolExecutor(1, initializer=_begin, initargs=(self._work,), env=ENVIRONMENT)
+            self._pool = ProcessPoolExecutor(
+                1, timeout=IDLE, initializer=_begin, initargs=(self._work,), env=ENVIRONMENT
+            )
             self._first = 0
         future: Future[Any] = self._pool.submit(_call, chunk)
         return future
