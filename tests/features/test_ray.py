@@ -24,6 +24,7 @@ needs_ray = pytest.mark.skipif(not find_spec("ray"), reason="Ray is not installe
 ENVIRONMENT = os.environ | {
     "PYTHONPATH": str(Path(parzc.__file__).parents[1]), "PYTHONWARNINGS": "ignore",
     "RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0", "RAY_DEDUP_LOGS": "0",
+    "RAY_raylet_start_wait_time_s": "300",
 }  # fmt: skip
 
 
