@@ -4,7 +4,7 @@ import hashlib
 import platform
 import time
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from importlib.metadata import version
@@ -194,12 +194,13 @@ class _Keeper:
 
     def run(self, engine: Engine, work: Extraction, chunks: Chunks) -> None:
         try:
-            for chunk, result in engine.run(work, chunks):
-                if isinstance(result, Lost):
-                    result = self._lose(chunk, result, chunks)
-                self._keep(result)
-                self.shown.update(len(result.archs) + len(result.failed) + chunks.others, len(result.failed))
-                chunks.others = 0
+            with closing(engine.run(work, chunks)) as results:
+                for chunk, result in results:
+                    if isinstance(result, Lost):
+                        result = self._lose(chunk, result, chunks)
+                    self._keep(result)
+                    self.shown.update(len(result.archs) + len(result.failed) + chunks.others, len(result.failed))
+                    chunks.others = 0
         finally:
             self._note()
             self.store.write_index()

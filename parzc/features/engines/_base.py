@@ -1,6 +1,6 @@
 """What every engine does: give chunks of work to workers, and results back in whatever order they come."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
@@ -18,12 +18,14 @@ class Lost:
 class Engine(Protocol):
     """Runs work on chunks of architectures, in several processes or on several machines."""
 
-    def run(self, work: Callable[[Chunk], R], chunks: Iterator[Chunk]) -> Iterator[tuple[Chunk, R | Lost]]:
+    def run(self, work: Callable[[Chunk], R], chunks: Iterator[Chunk]) -> Generator[tuple[Chunk, R | Lost], None, None]:
         """Give each chunk with its result, as soon as there is one.
 
         A worker gets its next chunk only when the caller has come back for more, so that of what the caller has not
         kept yet there is never more than one chunk for each worker. `chunks` is asked again after it said that there
         are no more, because the caller may have put chunks back that were lost.
+
+        Closing the generator stops what runs.
 
         Args:
             work: a function that can be pickled; it is sent to each worker once. What it raises is raised here.

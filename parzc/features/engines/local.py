@@ -3,7 +3,7 @@
 import ctypes
 import gc
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import suppress
 from pathlib import Path
@@ -35,7 +35,7 @@ class LocalEngine:
     def __init__(self, workers: int) -> None:
         self.workers = workers
 
-    def run(self, work: Callable[[Chunk], R], chunks: Iterator[Chunk]) -> Iterator[tuple[Chunk, R | Lost]]:
+    def run(self, work: Callable[[Chunk], R], chunks: Iterator[Chunk]) -> Generator[tuple[Chunk, R | Lost], None, None]:
         """Give each chunk with its result; see `Engine`."""
         if self.workers == 1:
             while (chunk := next(chunks, None)) is not None:

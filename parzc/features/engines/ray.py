@@ -2,7 +2,7 @@
 
 import logging
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
 from parzc.errors import InputError
@@ -32,7 +32,7 @@ class RayEngine:
     def __init__(self, workers: int | None = None, address: str = "") -> None:
         self.workers, self.address = workers, address
 
-    def run(self, work: Callable[[Chunk], R], chunks: Iterator[Chunk]) -> Iterator[tuple[Chunk, R | Lost]]:
+    def run(self, work: Callable[[Chunk], R], chunks: Iterator[Chunk]) -> Generator[tuple[Chunk, R | Lost], None, None]:
         """Give each chunk with its result; see `Engine`."""
         ray = _ray()
         connected = self._connect(ray)
