@@ -75,8 +75,8 @@ class Ranker(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # scikit-lea
                 ranked; `features` themselves if not given.
 
         Raises:
-            InputError: for fewer than two networks, other numbers of labels than networks, or labels that are not
-                finite.
+            InputError: for fewer than two networks, other numbers of labels than networks, labels that are not
+                finite, or a preset without members.
         """
         table, labels = _as_table(features), np.asarray(accuracies, dtype=np.float64)
         if labels.shape != (len(table),) or len(table) < 2 or not np.isfinite(labels).all():
@@ -85,6 +85,8 @@ class Ranker(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # scikit-lea
                 f"with accuracies of shape {labels.shape}, {np.isfinite(labels).sum()} of them finite"
             )
         self.preset_ = get_preset(self.preset).override(self.settings or {})
+        if self.preset_.members < 0 or self.preset_.members + len(self.preset_.beside) == 0:
+            raise InputError("a ranker needs at least one member; set members to 1 or more, or name one in beside")
         pool = table if unlabelled is None else _as_table(unlabelled)
         self.encoder_ = make_encoder(self.preset_, self.space).fit(pool)
         inputs, targets = self._inputs(table), torch.from_numpy(labels).float()
@@ -105,7 +107,7 @@ class Ranker(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # scikit-lea
     def _train_networks(self, inputs: Inputs, targets: Tensor, pool: Inputs) -> list[nn.Module]:
         seeds = [1000 * self.seed + member for member in range(self.preset_.members)]
         networks = [make_model(self.preset_, self.shapes_, seed) for seed in seeds]
-        if self.preset_.pretraining.steps and isinstance(networks[0], TokenMixer):
+        if networks and self.preset_.pretraining.steps and isinstance(networks[0], TokenMixer):
             pretrain(networks[0], pool, self.preset_.pretraining, seeds[0])
             networks = [continued(networks[0], seed) for seed in seeds]
         for network, seed in zip(networks, seeds, strict=True):
@@ -223,7 +225,8 @@ class Ranker(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # scikit-lea
         """Return the mean of `(members, n)` scores in which all networks together count as much as one other member."""
         standard = (raw - self.offset_[:-1, None]) / self.scale_[:-1, None]
         networks = self.preset_.members
-        mean: NDArray[np.float64] = np.stack([standard[:networks].mean(0), *standard[networks:]]).mean(0)
+        together = [standard[:networks].mean(0)] if networks else []
+        mean: NDArray[np.float64] = np.stack([*together, *standard[networks:]]).mean(0)
         return mean
 
     def _combined(self, raw: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -152,6 +152,9 @@ def test_members_beside_may_be_left_out():
     assert (trees.predict_dist(TEST)[1] > 0).all()
     with pytest.raises(InputError, match=r"^there is no member 'forest'; choose gaussian_process or boosted_trees$"):
         fitted(beside=("forest",), **{"training.epochs": 1})
+    process = fitted(members=0, beside=("gaussian_process",))
+    assert [type(member) for member in process.members_] == [GaussianProcess]
+    assert np.isfinite(process.predict(TEST)).all()
 
 
 def test_what_the_members_learn_from_is_the_order_of_the_labels(ranker):
@@ -303,6 +306,7 @@ def test_two_networks_are_enough():
         ({"space": "nb999"}, "there is no search space 'nb999'"),
         ({"settings": {"training.epoch": 3}}, "there is no setting 'training.epoch'"),
         ({"settings": {"training.loss": "hinge"}}, "there is no loss 'hinge'"),
+        ({"settings": {"members": 0, "beside": []}}, "needs at least one member; set members to 1 or more"),
     ],
 )
 def test_what_does_not_exist_is_named(arguments, sentence):
