@@ -24,9 +24,13 @@ from parzc.models.token_mixer import TokenMixer
 from parzc.presets import get_preset
 from parzc.pretraining import continued, pretrain
 from parzc.training import train
+from parzc.uncertainty import expected_best
 
 CANDIDATES = 20_000
 """Networks that `suggest` looks at, which bounds its memory."""
+SHORTLIST = 400
+"""Networks among which `suggest` looks for the best one."""
+GOALS = ("ranking", "best")
 DRAWS = 32
 """Weight draws of each member behind `predict_dist`."""
 
@@ -152,22 +156,40 @@ class Ranker(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # scikit-lea
         ])  # fmt: skip
         return scores, draws.std(0)
 
-    def suggest(self, features: Features, n: int) -> list[int]:
-        """Return the indices of the `n` networks whose labels, one after the other, would tell most of all others.
+    def suggest(self, features: Features, n: int, goal: str = "ranking") -> list[int]:
+        """Return the indices of `n` networks to train next, the most useful first.
 
-        Of more than `CANDIDATES` networks, as many are drawn with the seed, and the others are left out.
+        Args:
+            features: of the candidates.
+            n: how many to choose.
+            goal: `ranking` for the networks whose labels would tell most of all others (of more than `CANDIDATES`
+                networks, as many are drawn with the seed, and the others left out); `best` for those of the `SHORTLIST`
+                best scored ones whose best is expected to be the best network.
 
         Raises:
-            InputError: for a preset without a Gaussian process, or fewer than one network to choose.
+            InputError: for a preset without a Gaussian process, another goal, or fewer than one network to choose.
         """
         processes = [member for member in self.members_ if isinstance(member, GaussianProcess)]
         if not processes:
             raise InputError(f"preset '{self.preset}' has no Gaussian process to suggest networks with; use 'default'")
+        if goal not in GOALS:
+            raise InputError(f"networks cannot be suggested for '{goal}'; choose one of {', '.join(GOALS)}")
         table = _as_table(features)
         if not 1 <= n <= len(table):
             raise InputError(f"cannot suggest {n} of {len(table)} networks; ask for 1 to {len(table)}")
+        if goal == "best":
+            return self._most_promising(table, n, processes[0])
         rows = np.sort(np.random.default_rng(self.seed).permutation(len(table))[: max(n, CANDIDATES)])
         chosen = processes[0].most_informative(self._inputs(table[rows]), n, self.seed)
+        return [int(rows[i]) for i in chosen]
+
+    def _most_promising(self, table: FeatureTable, n: int, process: GaussianProcess) -> list[int]:
+        scores = self.predict(table)
+        rows = np.argsort(-scores, kind="stable")[: max(n, SHORTLIST)]
+        with torch.no_grad():
+            covariance = process.covariance(*self._inputs(table[rows])).numpy()
+        unit = self.scale_[self.members_.index(process)]
+        chosen = expected_best(scores[rows], covariance / unit**2, n, self.seed)
         return [int(rows[i]) for i in chosen]
 
     def save(self, path: str | Path) -> None:
