@@ -3,8 +3,8 @@
     python benchmarks/search.py --table nb201.csv.gz
 
 Search: the ranker learns validation accuracies, and the ten architectures are trained that `Ranker.suggest` names for a
-search, or the ten best-scored ones. Labelling: from 20
-random labels to 78, by `Ranker.suggest` in three rounds or at random; both start with the same 20.
+search, or the ten best-scored ones. Labelling: from 20 random labels to 78, by `Ranker.suggest` in three rounds or at
+random; both start with the same 20.
 """
 
 import argparse
