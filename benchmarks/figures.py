@@ -167,7 +167,7 @@ def posteriors(table: str) -> Figure:
     spreads.axvline(1, color=INK, lw=1, ls="--", label="before training")
     spreads.set(title="standard deviations after training", xlabel="over the one they start with", ylabel="weights")
     spreads.set(yscale="log")
-    spreads.legend(frameon=False)
+    spreads.legend(frameon=False, loc="upper left")
     return figure
 
 
