@@ -149,7 +149,7 @@ def _draw_slice(axis: Axes, name: str, trials: list[FrozenTrial]) -> None:
     if values:
         best = chosen[int(np.argmax(values))]
         axis.scatter([label(best.params[name])], [max(values)], s=60, marker="*", color=BEST, zorder=4)
-    if isinstance(among, IntDistribution | FloatDistribution):
+    if isinstance(among, IntDistribution | FloatDistribution) and not among.single():
         _set_scale(axis, among)
     axis.set_title(name, fontsize=10)
     axis.grid(alpha=0.25)

@@ -97,14 +97,22 @@ def open_study(storage: BaseStorage, name: str, location: Location, identity: di
     """
     pruner = optuna.pruners.MedianPruner(n_startup_trials=5)
     try:
-        study = optuna.create_study(storage=storage, study_name=name, direction="maximize", pruner=pruner)
-    except DuplicatedStudyError:
         study = optuna.load_study(storage=storage, study_name=name, pruner=pruner)
+    except KeyError:
+        study = _create(storage, name, pruner)
     # Whoever comes between the creation and this line writes the same, or is told so by `check_identity`.
     if "identity" not in study.user_attrs:
         study.set_user_attr("identity", identity)
     check_identity(study, location, identity)
     return study
+
+
+def _create(storage: BaseStorage, name: str, pruner: optuna.pruners.BasePruner) -> optuna.Study:
+    try:
+        return optuna.create_study(storage=storage, study_name=name, direction="maximize", pruner=pruner)
+    except DuplicatedStudyError:
+        # Another process was quicker.
+        return optuna.load_study(storage=storage, study_name=name, pruner=pruner)
 
 
 def check_identity(study: optuna.Study, location: Location, identity: dict[str, Any]) -> None:

@@ -1,8 +1,12 @@
-"""Labelled synthetic networks, a ranker that fits in milliseconds, what it is searched over; as a script, one study."""
+"""Labelled synthetic networks, a ranker that fits in milliseconds, what it is searched over; as a script, processes."""
 
 import json
+import os
+import signal
 import sys
 import time
+import traceback
+from pathlib import Path
 
 import optuna
 from helpers import SMALL, table
@@ -42,21 +46,40 @@ def read(journal):
     return optuna.load_study(study_name=name, storage=storage).trials
 
 
-def main(journal, trials, stall):
-    """Tune, and print what came out; the fit of number `stall` is announced and never ends."""
+def work(journal, trials, stall, result):
+    """Tune, and write what came out to a file; the fit of number `stall` says so in that file and never ends."""
     fit, fits = Ranker.fit, []
 
     def stalled(self, *arguments):
         fits.append(1)
         if len(fits) == int(stall):
-            print("stalled", flush=True)
+            Path(result).write_text("stalled")
             time.sleep(3600)
         return fit(self, *arguments)
 
     Ranker.fit = stalled
     tuned = run(int(trials), storage=journal)
-    print(json.dumps([tuned.settings, tuned.kendall, tuned.trials]), flush=True)
+    Path(result).write_text(json.dumps([tuned.settings, tuned.kendall, tuned.trials]))
+
+
+def serve():
+    """Start a process for each line of the input, with `work` and its arguments, and print its number.
+
+    All of them are forks of this one, so that torch is imported, and warm, once.
+    """
+    run(1)
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    for line in sys.stdin:
+        process = os.fork()
+        if not process:
+            try:
+                work(*line.split())
+            except BaseException:
+                traceback.print_exc()
+            finally:
+                os._exit(0)
+        print(process, flush=True)
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    serve()

@@ -7,7 +7,6 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import ExitStack
 from pathlib import Path
 
 import optuna
@@ -26,32 +25,72 @@ COMPLETE, FAIL, PRUNED, RUNNING, WAITING = (
 )
 
 
-def start(journal, trials, stall=0):
-    """Start a process of its own that tunes."""
+class Process:
+    """A process that tunes; `stall` is the fit that it never ends."""
+
+    def __init__(self, server, journal, trials, stall=0):
+        self.result = journal.with_name(f"result-{time.monotonic_ns()}")
+        server.stdin.write(f"{journal} {trials} {stall} {self.result}\n")
+        server.stdin.flush()
+        self.number = int(server.stdout.readline())
+
+    def runs(self):
+        try:
+            os.kill(self.number, 0)
+        except ProcessLookupError:
+            return False
+        return True
+
+    def kill(self):
+        os.kill(self.number, signal.SIGKILL)
+        wait(lambda: not self.runs())
+
+    def found(self):
+        """Wait for the end, and return settings, Kendall tau and number of trials."""
+        wait(lambda: not self.runs())
+        return json.loads(self.result.read_text())
+
+    def wait_until_stalled(self):
+        wait(lambda: self.result.exists())
+        assert self.result.read_text() == "stalled"
+
+
+def wait(condition, seconds=120):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+@pytest.fixture(scope="module")
+def server():
     paths = [str(TESTS.parent), str(TESTS), os.environ.get("PYTHONPATH", "")]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, str(TESTS / "tuning/studies.py"), str(journal), str(trials), str(stall)]
-    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+    command = [sys.executable, str(TESTS / "tuning/studies.py")]
+    with subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
+        yield server
+        server.stdin.close()
 
 
 @pytest.fixture
-def processes():
-    """Start processes that do not outlive the test."""
-    with ExitStack() as stack:
+def begin(server):
+    """Begin processes, which do not outlive the test."""
+    begun = []
 
-        def begin(*arguments):
-            process = stack.enter_context(start(*arguments))
-            stack.callback(process.kill)
-            return process
+    def one(*arguments):
+        begun.append(Process(server, *arguments))
+        return begun[-1]
 
-        yield begin
+    yield one
+    for process in begun:
+        if process.runs():
+            process.kill()
 
 
-def test_four_processes_finish_as_many_trials_as_are_wanted(tmp_path, processes):
+def test_four_processes_finish_as_many_trials_as_are_wanted(tmp_path, begin):
     path = tmp_path / "journal"
-    four = [processes(path, 10) for _ in range(4)]
-    results = [json.loads(process.communicate(timeout=120)[0]) for process in four]
-    assert [process.returncode for process in four] == [0] * 4
+    four = [begin(path, 10) for _ in range(4)]
+    results = [process.found() for process in four]
     assert results[1:] == results[:1] * 3 and results[0][2] == 10
     trials = read(path)
     finished = [trial for trial in trials if trial.state.is_finished()]
@@ -63,17 +102,16 @@ def test_four_processes_finish_as_many_trials_as_are_wanted(tmp_path, processes)
     assert len({trial.user_attrs["owner"]["process"] for trial in finished}) > 1
     # A fifth comes too late, and learns the same.
     tuned = run(10, storage=path)
-    assert [json.loads(json.dumps(tuned.settings)), tuned.kendall, tuned.trials] == results[0]
+    assert [tuned.settings | {"beside": []}, tuned.kendall, tuned.trials] == results[0]
     assert len(read(path)) == len(trials)
 
 
-def test_a_killed_process_costs_nothing_but_its_trial(tmp_path, processes):
+def test_a_killed_process_costs_nothing_but_its_trial(tmp_path, begin):
     path = tmp_path / "journal"
     # In the second fold of the third trial.
-    process = processes(path, 5, 8)
-    assert process.stdout.readline() == "stalled\n"
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    process = begin(path, 5, 8)
+    process.wait_until_stalled()
+    process.kill()
     dead = read(path)[-1]
     assert (dead.number, dead.state, list(dead.intermediate_values)) == (2, RUNNING, [0])
     assert run(5, storage=path) == run(5, storage=tmp_path / "whole")
@@ -83,18 +121,15 @@ def test_a_killed_process_costs_nothing_but_its_trial(tmp_path, processes):
     assert [(t.params, t.value, t.state) for t in counted] == [(t.params, t.value, t.state) for t in whole]
 
 
-def test_a_process_takes_over_from_one_that_dies_while_it_waits(tmp_path, processes):
+def test_a_process_takes_over_from_one_that_dies_while_it_waits(tmp_path, begin):
     path = tmp_path / "journal"
-    one = processes(path, 2, 4)
-    assert one.stdout.readline() == "stalled\n"
-    other = processes(path, 3)
-    while sum(trial.state.is_finished() for trial in read(path)) < 2:
-        assert other.poll() is None
-        time.sleep(0.1)
-    assert [trial.state for trial in read(path)] == [COMPLETE, RUNNING, COMPLETE]
-    one.send_signal(signal.SIGKILL)
-    one.wait()
-    assert json.loads(other.communicate(timeout=60)[0])[2] == 3
+    one = begin(path, 3, 4)
+    one.wait_until_stalled()
+    other = begin(path, 3)
+    wait(lambda: [trial.state for trial in read(path)] == [COMPLETE, RUNNING, COMPLETE])
+    assert other.runs()
+    one.kill()
+    assert other.found()[2] == 3
     assert [trial.state for trial in read(path)] == [COMPLETE, FAIL, COMPLETE, COMPLETE]
 
 

@@ -52,7 +52,7 @@ def test_a_damaged_line_is_named(journal, line):
 
 
 @pytest.mark.parametrize(
-    "change", [(b'"op_code":0', b'"op_code":99'), (b'"study_name"', b'"name"'), (b'"trial_id":0', b'"trial_id":7')]
+    "change", [(b'"op_code":0', b'"op_code":99'), (b'"study_name"', b'"name"'), (b'"state":1', b'"state":"done"')]
 )
 def test_records_that_make_no_sense_are_named(journal, change):
     content = journal.read_bytes()
@@ -120,6 +120,6 @@ def test_a_study_to_look_at_has_to_be_there(journal, tmp_path):
     assert len(load_study(journal, "parzc").trials) == 2
     with pytest.raises(InputError, match=f"{journal} holds no study 'other'; it holds: parzc$"):
         load_study(journal, "other")
-    with pytest.raises(InputError, match="there is no journal .*none; correct the path"):
+    with pytest.raises(InputError, match=r"there is no journal .*none; correct the path"):
         load_study(tmp_path / "none", "parzc")
     assert not (tmp_path / "none").exists()
