@@ -32,7 +32,9 @@ def _open_journal(path: Path) -> BaseStorage:
         raise InputError(f"{path.parent} is not a folder; create it, or keep the journal elsewhere")
     if path.is_dir():
         raise InputError(f"{path} is a folder; name a file for the journal")
-    lock = JournalFileSymlinkLock(str(path))
+    # The lock is a link to the journal: a relative one leads nowhere, and Optuna would wait for ever for a dead owner.
+    absolute = str(path.resolve())
+    lock = JournalFileSymlinkLock(absolute)
     if path.exists():
         # Whoever writes holds the lock, so that a line without its end is nobody's work in progress.
         lock.acquire()
@@ -41,7 +43,7 @@ def _open_journal(path: Path) -> BaseStorage:
         finally:
             lock.release()
     try:
-        return JournalStorage(JournalFileBackend(str(path), lock_obj=lock))
+        return JournalStorage(JournalFileBackend(absolute, lock_obj=lock))
     except (ValueError, LookupError, TypeError, AttributeError, AssertionError) as reason:
         raise _damaged(path, f"{type(reason).__name__}: {reason}") from None
 

@@ -97,10 +97,10 @@ def test_the_same_command_resumes_and_another_storage_repeats_it(run, options, t
         ["--config", str(out / "run.json"), "--out", str(tmp_path), "--workers", "1", "--storage", "", "--debug"]
     )
     text = capsys.readouterr().out
-    assert "parzc-seed-1: trial 2 of 2 complete at Kendall " in text
+    assert "parzc-seed-0: trial 2 of 2 complete at Kendall " in text
     assert (tmp_path / "ranking.csv").read_bytes() == ranking
     monkeypatch.setattr(search, "_run", None)
-    train.main([*options, "--out", str(tmp_path / "other"), "--storage", str(out / "tuning.journal")])
+    train.main([*options, "--seeds", "1", "--out", str(tmp_path / "other"), "--storage", str(out / "tuning.journal")])
     text = capsys.readouterr().out
     assert "seed 0 tuned in 2 trials: cross-validated Kendall " in text and ": trial " not in text
     assert (tmp_path / "other/ranking.csv").read_bytes() == ranking

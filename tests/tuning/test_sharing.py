@@ -69,7 +69,7 @@ def server():
     command = [sys.executable, str(TESTS / "tuning/studies.py")]
     with subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
         yield server
-        server.stdin.close()
+        server.kill()
 
 
 @pytest.fixture
@@ -109,12 +109,12 @@ def test_four_processes_finish_as_many_trials_as_are_wanted(tmp_path, begin):
 def test_a_killed_process_costs_nothing_but_its_trial(tmp_path, begin):
     path = tmp_path / "journal"
     # In the second fold of the third trial.
-    process = begin(path, 5, 8)
+    process = begin(path, 12, 8)
     process.wait_until_stalled()
     process.kill()
     dead = read(path)[-1]
     assert (dead.number, dead.state, list(dead.intermediate_values)) == (2, RUNNING, [0])
-    assert run(5, storage=path) == run(5, storage=tmp_path / "whole")
+    assert run(12, storage=path) == run(12, storage=tmp_path / "whole")
     trials, whole = read(path), read(tmp_path / "whole")
     assert trials[2].state == FAIL and trials[3].user_attrs["place"] == 2 and trials[3].params == dead.params
     counted = [trial for trial in trials if trial.state != FAIL]

@@ -70,6 +70,17 @@ def test_another_file_is_refused_and_left_alone(tmp_path):
     assert path.read_text() == "a line without its end"
 
 
+def test_the_lock_of_a_relative_path_leads_to_the_journal(tmp_path, monkeypatch):
+    """Where it leads nowhere, Optuna never gives it up after its owner has died."""
+    links, link = [], os.symlink
+    monkeypatch.setattr(os, "symlink", lambda *arguments: [links.append(arguments), link(*arguments)])
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
+    optuna.create_study(storage=open_storage("folder/journal"))
+    assert set(links) == {(f"{tmp_path}/folder/journal", f"{tmp_path}/folder/journal.lock")}
+    assert {path.name for path in (tmp_path / "folder").iterdir()} == {"journal"}
+
+
 def test_an_empty_file_is_a_new_journal(tmp_path):
     (tmp_path / "journal").touch()
     assert open_storage(tmp_path / "journal").get_all_studies() == []
