@@ -53,10 +53,6 @@ class Preset:
     graph: Literal["none", "gcn", "pinat"] = "none"
     graph_args: Mapping[str, Any] = field(default_factory=dict)
 
-    def __post_init__(self) -> None:
-        if type(self.members) is not int or self.members < 1:
-            raise InputError(f"a ranker needs at least one network, but members is {self.members!r}; give 1 or more")
-
     def override(self, settings: Mapping[str, Any]) -> "Preset":
         """Return the preset with other settings; `training.epochs`, `model.dim` and the like reach into its parts.
 

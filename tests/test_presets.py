@@ -127,10 +127,3 @@ def test_the_paper_preset_is_that_of_the_paper():
         loss="diff_kendall", alpha=0.5, epochs=200, batch=10, learning_rate=1e-4, weight_decay=1e-3
     )
     assert paper.model_args["dropout"] == 0.18
-
-
-@pytest.mark.parametrize("members", [0, -1, 1.0, None, True])
-def test_a_number_of_members_that_is_none_is_refused(members):
-    sentence = f"^a ranker needs at least one network, but members is {members!r}; give 1 or more$"
-    with pytest.raises(InputError, match=sentence):
-        get_preset("default").override({"members": members})
