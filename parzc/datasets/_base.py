@@ -100,23 +100,28 @@ class Space(ABC):
 
     Subclasses define the class attributes and the abstract methods; everything that takes an architecture string
     raises `InputError` for a string that is not in the space.
+
+    Attributes:
+        name: what users call the space.
+        tasks: by name; the first is the one that is meant where none is named.
+        slots: the places of the macro skeleton, in network order.
+        operations: the labels that vertices of graphs may have.
+        columns: of a table, which together spell an architecture where there is no column `arch`.
     """
 
     name: str
     tasks: Mapping[str, Task] = MappingProxyType({})
     slots: tuple[Slot, ...] = ()
     operations: tuple[str, ...] = ()
+    columns: tuple[str, ...] = ("arch",)
+
+    @property
+    @abstractmethod
+    def size(self) -> int:
+        """The number of architectures in the space."""
 
     @abstractmethod
-    def __len__(self) -> int:
-        """Return the number of architectures in the space."""
-
-    @abstractmethod
-    def archs(self) -> Sequence[str]:
-        """Return every architecture of the space, in a fixed order."""
-
-    @abstractmethod
-    def network(self, arch: str, task: str = "cifar10", seed: int = 0) -> nn.Module:
+    def network(self, arch: str, task: str = "", seed: int = 0) -> nn.Module:
         """Build the network of `arch` with weights drawn by `initialise` from `seed`."""
 
     @abstractmethod
@@ -128,28 +133,60 @@ class Space(ABC):
         """Return the representative of all architectures that compute the same function, without dead parts."""
 
     @abstractmethod
-    def cost(self, arch: str, task: str = "cifar10") -> Cost:
+    def cost(self, arch: str, task: str = "") -> Cost:
         """Return parameters, multiply-accumulates and weight layers of the network of `arch` as built."""
 
+    @abstractmethod
+    def mutate(self, arch: str, seed: int) -> str:
+        """Return an architecture of the space that differs from `arch` in one decision, drawn with `seed`."""
+
+    def archs(self) -> Sequence[str]:
+        """Return every architecture of the space, in a fixed order.
+
+        Raises:
+            InputError: if the space is too large to list.
+        """
+        raise InputError(f"{self.name} has {self.size:,} architectures, too many to list; draw or name some of them")
+
+    def draw(self, generator: np.random.Generator) -> str:
+        """Return one architecture; spaces that are too large to list define this."""
+        archs = self.archs()
+        return archs[int(generator.integers(len(archs)))]
+
     def sample(self, n: int, seed: int) -> list[str]:
-        """Return `n` different architectures, drawn uniformly with `seed`.
+        """Return `n` different architectures, drawn with `seed`: uniformly, or as `draw` does it.
 
         Raises:
             InputError: if the space holds fewer than `n` architectures.
         """
-        if not 0 < n <= len(self):
+        if not 0 < n <= self.size:
             raise InputError(
-                f"cannot draw {n} architectures from {self.name}: it holds {len(self)}; ask for 1 to {len(self)}"
+                f"cannot draw {n} architectures from {self.name}: it holds {self.size}; ask for 1 to {self.size}"
             )
-        archs = self.archs()
-        return [archs[i] for i in np.random.default_rng(seed).choice(len(archs), size=n, replace=False)]
+        generator = np.random.default_rng(seed)
+        if type(self).draw is Space.draw:
+            archs = self.archs()
+            return [archs[i] for i in generator.choice(len(archs), size=n, replace=False)]
+        drawn: dict[str, None] = {}
+        while len(drawn) < n:
+            drawn[self.draw(generator)] = None
+        return list(drawn)
 
-    def task(self, name: str) -> Task:
-        """Return the task called `name`.
+    def spell(self, row: Mapping[str, str]) -> str:
+        """Return the architecture that the `columns` of a table's row say.
+
+        Raises:
+            InputError: if they say none of this space.
+        """
+        return row["arch"]
+
+    def task(self, name: str = "") -> Task:
+        """Return the task called `name`, or the first task where no name is given.
 
         Raises:
             InputError: if the space has no such task.
         """
+        name = name or next(iter(self.tasks))
         if name not in self.tasks:
             raise InputError(f"{self.name} has no task '{name}'; choose one of {', '.join(self.tasks)}")
         return self.tasks[name]

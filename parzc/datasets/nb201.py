@@ -176,7 +176,9 @@ class NB201(Space):
     operations = ("input", *OPERATIONS, "output")
     slots = _slots()
 
-    def __len__(self) -> int:
+    @property
+    def size(self) -> int:
+        """15,625."""
         return len(_all_strings())
 
     def archs(self) -> Sequence[str]:
@@ -198,7 +200,7 @@ class NB201(Space):
             )
         return cell
 
-    def network(self, arch: str, task: str = "cifar10", seed: int = 0) -> NB201Network:
+    def network(self, arch: str, task: str = "", seed: int = 0) -> NB201Network:
         """Build the network of `arch` as published (C=16, N=5), its weights drawn from `seed`."""
         cell, classes = self.parse(arch), self.task(task).classes
         return initialise(lambda: NB201Network(cell, classes), seed)
@@ -217,11 +219,19 @@ class NB201(Space):
         adjacency[[v for v, (_, j) in enumerate(EDGES, start=1) if j == 3], 7] = True
         return Graph(("input", *cell, "output"), adjacency)
 
+    def mutate(self, arch: str, seed: int) -> str:
+        """Return the cell with another operation at one edge."""
+        cell, generator = list(self.parse(arch)), np.random.default_rng(seed)
+        edge = int(generator.integers(len(cell)))
+        others = [op for op in OPERATIONS if op != cell[edge]]
+        cell[edge] = others[int(generator.integers(len(others)))]
+        return _write(tuple(cell))
+
     def canonical(self, arch: str) -> str:
         """Return the simplest of the cells that compute the same function: 4,930 different strings in all."""
         return _write(_representatives()[self.parse(arch)])
 
-    def cost(self, arch: str, task: str = "cifar10") -> Cost:
+    def cost(self, arch: str, task: str = "") -> Cost:
         """Return the published counts: biases count one addition each, batch norm and pooling count no operations."""
         cell, target = self.parse(arch), self.task(task)
         pixels = target.input_shape[1] * target.input_shape[2]

@@ -72,13 +72,15 @@ class Format:
         label: what to call it in messages.
         source: where its figures come from, in one line.
         accepts: whether a path that exists looks like this kind.
-        read: returns column `arch` and the label columns as found; the index says where each row stands.
+        read: returns the columns that name an arch and the label columns as found; the index says where a row stands.
+        spaces: whose files these are; of any space if empty.
     """
 
     label: str
     source: str
     accepts: Callable[[Path], bool]
     read: Callable[[Path], pd.DataFrame]
+    spaces: tuple[str, ...] = ()
 
 
 def _ends_with(*endings: str) -> Callable[[Path], bool]:
@@ -137,8 +139,10 @@ def _read_parquet(path: Path) -> pd.DataFrame:
 FORMATS: tuple[Format, ...] = (
     Format(".csv, .csv.gz", "CSV file", _ends_with(".csv", ".csv.gz"), _read_csv),
     Format(".parquet", "Parquet file", _ends_with(".parquet"), _read_parquet),
-    Format("NATS-Bench directory", nats_bench.DIRECTORY_SOURCE, Path.is_dir, nats_bench.read_directory),
-    Format("NAS-Bench-201 .pth", nats_bench.CHECKPOINT_SOURCE, _ends_with(".pth"), nats_bench.read_checkpoint),
+    Format("NATS-Bench directory", nats_bench.DIRECTORY_SOURCE, Path.is_dir, nats_bench.read_directory, ("nb201",)),
+    Format(
+        "NAS-Bench-201 .pth", nats_bench.CHECKPOINT_SOURCE, _ends_with(".pth"), nats_bench.read_checkpoint, ("nb201",)
+    ),
 )
 """Everything that can be read: a new format is one file with its reader and one line here."""
 
@@ -163,8 +167,7 @@ def load_table(source: str | Path, *, space: Space, target: str | None = None) -
     """
     name = str(source)
     frame, description, default = _read(name, space)
-    if "arch" not in frame.columns:
-        raise InputError(f"{name} has no column 'arch'; columns there: {_listed(frame.columns)}")
+    frame = _spelled(name, frame, space)
     if not len(frame):
         raise InputError(f"{name} holds no rows; give a table with at least one architecture")
     numbers = {column: _numbers(frame[column]) for column in frame.columns if column != "arch"}
@@ -177,6 +180,22 @@ def load_table(source: str | Path, *, space: Space, target: str | None = None) -
         if not np.isfinite(number):
             raise InputError(f"{name}, {place}: {target} is '{found}', not a finite number; correct or remove the row")
     return Table(name, description, target, archs, figures)
+
+
+def _spelled(name: str, frame: pd.DataFrame, space: Space) -> pd.DataFrame:
+    """Return the rows with a column `arch`, made of the columns that spell one where there is none."""
+    if "arch" in frame.columns:
+        return frame
+    if not set(space.columns) <= set(frame.columns):
+        wanted = " or ".join(dict.fromkeys(("'arch'", ", ".join(f"'{column}'" for column in space.columns))))
+        raise InputError(f"{name} has no column {wanted}; columns there: {_listed(frame.columns)}")
+    archs = []
+    for place, *cells in frame[list(space.columns)].itertuples(name=None):
+        try:
+            archs.append(space.spell({key: str(cell) for key, cell in zip(space.columns, cells, strict=True)}))
+        except InputError as error:
+            raise InputError(f"{name}, {place}: {error}") from None
+    return frame.drop(columns=list(space.columns)).assign(arch=archs)
 
 
 def _read(name: str, space: Space) -> tuple[pd.DataFrame, str, str | None]:
@@ -192,10 +211,13 @@ def _read(name: str, space: Space) -> tuple[pd.DataFrame, str, str | None]:
             f"there is no file {name}; correct the path, "
             f"or name an embedded table of {space.name}: {_listed(list_tables(space))}"
         )
-    for candidate in FORMATS:
+    formats = [known for known in FORMATS if not known.spaces or space.name in known.spaces]
+    for candidate in formats:
         if candidate.accepts(path):
             return candidate.read(path), candidate.source, None
-    raise InputError(f"{name} has no known format; give one of: {_listed(known.label for known in FORMATS)}")
+    raise InputError(
+        f"{name} has no format known for {space.name}; give one of: {_listed(known.label for known in formats)}"
+    )
 
 
 def _number(cell: object) -> float:

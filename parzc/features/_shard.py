@@ -64,7 +64,10 @@ def encode(table: FeatureTable) -> bytes:
         "kinds": text(list(kinds)),
         "kind": small(kind),
     }
-    arrays |= {f"fields.{name}": small(table.fields[:, i]) for i, name in enumerate(NODE_FIELDS)}
+    for i, name in enumerate(NODE_FIELDS):
+        # Networks of one space have few different sizes, so that numbers of them take less room.
+        sizes, size = np.unique(table.fields[:, i], return_inverse=True)
+        arrays |= {f"sizes.{name}": small(sizes), f"fields.{name}": small(size)}
     arrays |= {f"statistics.{name}": values for name, values in table.statistics.items()}
     if len(table.blocks):
         used, block = np.unique(table.blocks, return_inverse=True)
@@ -178,7 +181,7 @@ def _table(arrays: Arrays, reasons: Any, definitions: Mapping[str, Mapping[str, 
         names=lines(arrays["names"]),
         node=arrays["node"].astype(np.int32),
         kinds=np.array(lines(arrays["kinds"]), dtype=np.str_)[arrays["kind"]],
-        fields=np.stack([arrays[f"fields.{name}"].astype(np.int64) for name in NODE_FIELDS], axis=1),
+        fields=np.stack([_field(arrays, name) for name in NODE_FIELDS], axis=1),
         statistics={k: arrays[f"statistics.{k}"] for k in definitions if f"statistics.{k}" in arrays},
         scores={k: arrays[f"scores.{k}"] for k in definitions if f"scores.{k}" in arrays},
         block_offsets=arrays["block_offsets"].astype(np.int64) if "block_offsets" in arrays else np.zeros(0, np.int64),
@@ -187,6 +190,13 @@ def _table(arrays: Arrays, reasons: Any, definitions: Mapping[str, Mapping[str, 
         reasons=reasons,
         definitions=definitions,
     )
+
+
+def _field(arrays: Arrays, name: str) -> NDArray[np.int64]:
+    """Return a field of the nodes; older shards hold the sizes themselves instead of their numbers."""
+    values = arrays[f"fields.{name}"]
+    sizes = arrays.get(f"sizes.{name}")
+    return (values if sizes is None else sizes[values]).astype(np.int64)
 
 
 def _check(table: FeatureTable) -> None:

@@ -98,7 +98,7 @@ def test_cost_is_that_of_the_network_as_built(cell, task):
 
 
 def test_the_space_is_complete():
-    assert len(SPACE) == len(SPACE.archs()) == 15_625
+    assert SPACE.size == len(SPACE.archs()) == 15_625
     assert set(SPACE.archs()) == {string(cell) for cell in CELLS}
     assert len({SPACE.canonical(arch) for arch in SPACE.archs()}) == 4_930
 
@@ -260,7 +260,20 @@ def test_sample_draws_without_replacement():
     sample = SPACE.sample(500, seed=3)
     assert len(set(sample)) == 500
     assert sample == SPACE.sample(500, seed=3) != SPACE.sample(500, seed=4)
-    assert sorted(SPACE.sample(len(SPACE), seed=0)) == sorted(SPACE.archs())
+    assert sorted(SPACE.sample(SPACE.size, seed=0)) == sorted(SPACE.archs())
     for n in (0, -1, 15_626):
         with pytest.raises(InputError, match=rf"^cannot draw {n} architectures from nb201: it holds 15625"):
             SPACE.sample(n, seed=0)
+
+
+def test_a_mutation_changes_the_operation_of_one_edge_to_any_other():
+    arch = SPACE.archs()[1234]
+    cell = SPACE.parse(arch)
+    changes = set()
+    for seed in range(400):
+        other = SPACE.parse(SPACE.mutate(arch, seed))
+        edges = [edge for edge in range(6) if other[edge] != cell[edge]]
+        assert len(edges) == 1
+        changes.add((edges[0], other[edges[0]]))
+    assert len(changes) == 6 * 4
+    assert SPACE.mutate(arch, 7) == SPACE.mutate(arch, 7)

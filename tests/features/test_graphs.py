@@ -24,14 +24,8 @@ class Chains(Space):
     name = "chains"
     operations = ("conv", "pool")
 
-    def __len__(self):
-        return 0
-
-    def archs(self):
-        return []
-
-    # Encoding a graph must build no network: calling either of these fails.
-    network = cost = None
+    # Encoding a graph must neither build a network nor draw: calling these fails.
+    network = cost = mutate = size = None
 
     def canonical(self, arch):
         if not arch.removesuffix("*").isdigit():
