@@ -1,6 +1,7 @@
 """Search spaces and the tables of labels that go with them."""
 
 from parzc.datasets._base import Cost, Graph, Slot, Space, Task
+from parzc.datasets.nb101 import NB101
 from parzc.datasets.nb201 import NB201
 from parzc.datasets.tables import Table, list_tables, load_table
 from parzc.errors import InputError
@@ -20,6 +21,7 @@ __all__ = [
 
 _SPACES: dict[str, type[Space]] = {
     NB201.name: NB201,
+    NB101.name: NB101,
 }
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from parzc.datasets import get_space
+from parzc.datasets import get_space, list_spaces
 from parzc.errors import InputError
 from parzc.features import ExtractionConfig, FeatureStore, build_store, list_proxies
 from parzc.features.__main__ import main
@@ -112,7 +112,7 @@ def test_a_sample_that_cannot_be_drawn_is_refused(capsys, tmp_path, n):
 
 def test_an_unknown_space_is_refused(capsys, tmp_path):
     error = refused(capsys, "nb999", tmp_path / "store")
-    assert error == "there is no search space 'nb999'; choose one of nb201"
+    assert error == f"there is no search space 'nb999'; choose one of {', '.join(list_spaces())}"
 
 
 def test_the_bad_line_is_named(capsys, archs, tmp_path):
