@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from parzc.datasets import nats_bench
+from parzc.datasets import nas_bench_101, nats_bench
 from parzc.datasets._base import Space
 from parzc.datasets.embedded import EMBEDDED
 from parzc.errors import InputError
@@ -141,6 +141,13 @@ FORMATS: tuple[Format, ...] = (
     Format(
         "NAS-Bench-201 .pth", nats_bench.CHECKPOINT_SOURCE, _ends_with(".pth"), nats_bench.read_checkpoint, ("nb201",)
     ),
+    Format(
+        "NAS-Bench-101 .tfrecord",
+        nas_bench_101.SOURCE,
+        _ends_with(".tfrecord"),
+        nas_bench_101.read_tfrecord,
+        ("nb101",),
+    ),
 )
 """Everything that can be read: a new format is one file with its reader and one line here."""
 
@@ -154,8 +161,8 @@ def load_table(source: str | Path, *, space: Space, target: str | None = None) -
     """Read and check a table.
 
     Args:
-        source: name of an embedded table, or path of a CSV (`.csv`, `.csv.gz`) or Parquet file with a column
-            `arch`, of an official NATS-Bench directory, or of an official NAS-Bench-201 `.pth` file.
+        source: name of an embedded table, or path of a CSV (`.csv`, `.csv.gz`) or Parquet file with a column `arch`
+            (or the `columns` of the space), or of an official file or directory of the space (see `FORMATS`).
         space: the space that the archs belong to.
         target: the label column to use; not needed if there is only one, or for an embedded table.
 
