@@ -4,6 +4,7 @@ from parzc.datasets._base import Cost, Graph, Slot, Space, Task
 from parzc.datasets.nb101 import NB101
 from parzc.datasets.nb201 import NB201
 from parzc.datasets.tables import Table, list_tables, load_table
+from parzc.datasets.transnas import TransNASMacro, TransNASMicro
 from parzc.errors import InputError
 
 __all__ = [
@@ -22,6 +23,8 @@ __all__ = [
 _SPACES: dict[str, type[Space]] = {
     NB201.name: NB201,
     NB101.name: NB101,
+    TransNASMicro.name: TransNASMicro,
+    TransNASMacro.name: TransNASMacro,
 }
 
 

@@ -3,7 +3,7 @@
 import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import TypeVar
 
@@ -25,11 +25,27 @@ class Task:
         name: for example `cifar10`.
         input_shape: `(channels, height, width)` of one input.
         classes: number of classes of the labels.
+        step: inputs may have any multiple of this as height and width, so that measuring costs less; 0 if only their
+            own.
     """
 
     name: str
     input_shape: tuple[int, ...]
     classes: int
+    step: int = 0
+
+    def resized(self, size: str) -> "Task":
+        """Return the same task on square inputs of another height and width, called `name@size`.
+
+        Raises:
+            InputError: if the networks of the task do not take such inputs.
+        """
+        if not self.step:
+            raise InputError(f"{self.name} takes inputs of its own size only; leave '@{size}' away")
+        pixels = int(size) if size.isdecimal() and len(size) < 6 else 0
+        if pixels <= 0 or pixels % self.step:
+            raise InputError(f"{self.name} takes inputs of a multiple of {self.step} pixels, not of '{size}'")
+        return replace(self, name=f"{self.name}@{pixels}", input_shape=(self.input_shape[0], pixels, pixels))
 
 
 @dataclass(frozen=True)
@@ -183,10 +199,12 @@ class Space(ABC):
     def task(self, name: str = "") -> Task:
         """Return the task called `name`, or the first task where no name is given.
 
+        `name@size` is the task on inputs of another height and width, where its networks take them.
+
         Raises:
-            InputError: if the space has no such task.
+            InputError: if the space has no such task, or the task no such inputs.
         """
-        name = name or next(iter(self.tasks))
+        name, at, size = (name or next(iter(self.tasks))).partition("@")
         if name not in self.tasks:
             raise InputError(f"{self.name} has no task '{name}'; choose one of {', '.join(self.tasks)}")
-        return self.tasks[name]
+        return self.tasks[name].resized(size) if at else self.tasks[name]

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from parzc.datasets import nas_bench_101, nats_bench
+from parzc.datasets import nas_bench_101, nats_bench, transnas_bench
 from parzc.datasets._base import Space
 from parzc.datasets.embedded import EMBEDDED
 from parzc.errors import InputError
@@ -147,6 +147,20 @@ FORMATS: tuple[Format, ...] = (
         _ends_with(".tfrecord"),
         nas_bench_101.read_tfrecord,
         ("nb101",),
+    ),
+    Format(
+        "TransNAS-Bench-101 .pth",
+        transnas_bench.SOURCE,
+        _ends_with(".pth"),
+        transnas_bench.read_micro,
+        ("transnas-micro",),
+    ),
+    Format(
+        "TransNAS-Bench-101 .pth",
+        transnas_bench.SOURCE,
+        _ends_with(".pth"),
+        transnas_bench.read_macro,
+        ("transnas-macro",),
     ),
 )
 """Everything that can be read: a new format is one file with its reader and one line here."""
