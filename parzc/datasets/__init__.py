@@ -1,6 +1,7 @@
 """Search spaces and the tables of labels that go with them."""
 
 from parzc.datasets._base import Cost, Graph, Slot, Space, Task
+from parzc.datasets.nats_sss import NATSSize
 from parzc.datasets.nb101 import NB101
 from parzc.datasets.nb201 import NB201
 from parzc.datasets.tables import Table, list_tables, load_table
@@ -25,6 +26,7 @@ _SPACES: dict[str, type[Space]] = {
     NB101.name: NB101,
     TransNASMicro.name: TransNASMicro,
     TransNASMacro.name: TransNASMacro,
+    NATSSize.name: NATSSize,
 }
 
 

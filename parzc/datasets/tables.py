@@ -137,7 +137,13 @@ def _read_parquet(path: Path) -> pd.DataFrame:
 FORMATS: tuple[Format, ...] = (
     Format(".csv, .csv.gz", "CSV file", _ends_with(".csv", ".csv.gz"), _read_csv),
     Format(".parquet", "Parquet file", _ends_with(".parquet"), _read_parquet),
-    Format("NATS-Bench directory", nats_bench.DIRECTORY_SOURCE, Path.is_dir, nats_bench.read_directory, ("nb201",)),
+    Format(
+        "NATS-Bench directory",
+        nats_bench.DIRECTORY_SOURCE,
+        Path.is_dir,
+        nats_bench.read_directory,
+        ("nb201", "nats-sss"),
+    ),
     Format(
         "NAS-Bench-201 .pth", nats_bench.CHECKPOINT_SOURCE, _ends_with(".pth"), nats_bench.read_checkpoint, ("nb201",)
     ),
