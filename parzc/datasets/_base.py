@@ -100,13 +100,16 @@ def initialise(build: Callable[[], N], seed: int) -> N:
 
     So a place holds the same weights in every architecture where it holds the same operation, and statistics of two
     architectures differ by what differs between them, not by which random numbers were left for a module. The global
-    random state is left alone.
+    random state is left alone. A network on the device `meta` has shapes alone, and nothing is drawn.
     """
     with torch.random.fork_rng(devices=[]):
         network = build()
+        if any(parameter.is_meta for parameter in network.parameters()):
+            return network
         for name, module in network.named_modules():
             if callable(reset := getattr(module, "reset_parameters", None)):
-                torch.manual_seed(zlib.crc32(f"{seed} {name}".encode()))
+                # Not torch.manual_seed, which would keep a stack trace of each call for devices that are not there.
+                torch.default_generator.manual_seed(zlib.crc32(f"{seed} {name}".encode()))
                 reset()
     return network
 

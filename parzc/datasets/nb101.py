@@ -12,6 +12,7 @@ resolution between stacks, 1x1 projections wherever a vertex reads from the inpu
 
 import itertools
 import re
+from collections import Counter
 from collections.abc import Mapping
 from functools import lru_cache
 from types import MappingProxyType
@@ -27,7 +28,9 @@ from parzc.errors import InputError
 OPERATIONS = ("conv3x3-bn-relu", "conv1x1-bn-relu", "maxpool3x3")
 MAX_VERTICES, MAX_EDGES = 7, 9
 STEM_CHANNELS, STACKS, CELLS_PER_STACK = 128, 3, 3
-SIZE = 423_624
+CLASSES = (1, 6, 84, 2_441, 62_010, 359_082)
+"""Published numbers of cells of two to seven vertices that are not isomorphic."""
+SIZE = sum(CLASSES)
 EXAMPLE = "conv3x3-bn-relu:1|maxpool3x3:01|output:101"
 
 Cell = tuple[tuple[str, ...], tuple[tuple[bool, ...], ...]]
@@ -169,23 +172,42 @@ def _pruned(cell: Cell) -> Cell | None:
 
 
 def _canonical(cell: Cell) -> Cell:
-    """Return the cell with its inner vertices in the order that gives the smallest description.
+    """Return the cell with its inner vertices in the order that gives the smallest description."""
+    return _subcell(cell, _smallest_orders(cell)[0])
+
+
+def _smallest_orders(cell: Cell) -> list[tuple[int, ...]]:
+    """Return the orders of the vertices that all give the one smallest description, the same for isomorphic cells.
 
     Vertices are placed one after another, each time all those that give the smallest next entry (its operation, and
-    which of the vertices already placed it reads), so that isomorphic cells end up the same.
+    which of the vertices already placed it reads). There are as many orders as the cell has automorphisms.
     """
     operations, reads = cell
-    inner = range(1, len(reads) - 1)
+    last = len(reads) - 1
     orders: list[tuple[int, ...]] = [(0,)]
-    for _ in inner:
+    for _ in range(last):
         entries: dict[tuple[int, tuple[bool, ...]], list[tuple[int, ...]]] = {}
         for order in orders:
-            for v in set(inner) - set(order):
-                if all(u in order for u in range(v) if reads[v][u]):
-                    entry = (OPERATIONS.index(operations[v]), tuple(u < v and reads[v][u] for u in order))
-                    entries.setdefault(entry, []).append((*order, v))
+            placed = set(order)
+            for v in set(range(1, last)) - placed or {last}:
+                if placed.issuperset(u for u in range(v) if reads[v][u]):
+                    label = OPERATIONS.index(operations[v]) if v < last else 0
+                    entries.setdefault((label, tuple(u < v and reads[v][u] for u in order)), []).append((*order, v))
         orders = entries[min(entries)]
-    return min((_subcell(cell, (*order, len(reads) - 1)) for order in orders), key=lambda found: found[1][-1])
+    return orders
+
+
+def _topological_orders(reads: tuple[tuple[bool, ...], ...]) -> int:
+    """Return in how many orders the vertices may stand so that each comes after all those it reads."""
+    counts = Counter({frozenset({0}): 1})
+    for _ in reads[1:]:
+        following: Counter[frozenset[int]] = Counter()
+        for placed, count in counts.items():
+            for v in set(range(len(reads))) - placed:
+                if placed.issuperset(u for u in range(v) if reads[v][u]):
+                    following[placed | {v}] += count
+        counts = following
+    return sum(counts.values())
 
 
 def _edges(cell: Cell) -> int:
@@ -271,17 +293,22 @@ class NB101(Space):
         return Cost(sum(weights) + norms + head, macs + head, len(layers) + 1)
 
     def draw(self, generator: np.random.Generator) -> str:
-        """Return the canonical form of a random cell, as the official code draws one.
+        """Return the canonical form of a cell, drawn uniformly from the classes of isomorphic cells.
 
-        All operations and all edges of seven vertices are drawn uniformly, until what is left of them is in the space.
+        The number of vertices is drawn by the number of classes; then matrix and operations uniformly, until all
+        vertices are alive, and one in as many is taken as there are ways to write its class.
         """
+        n = int(generator.choice(range(2, MAX_VERTICES + 1), p=np.array(CLASSES) / SIZE))
         while True:
-            inner = generator.integers(len(OPERATIONS), size=MAX_VERTICES - 2)
-            bits: NDArray[np.bool_] = generator.random((MAX_VERTICES, MAX_VERTICES)) < 0.5
-            operations = ("input", *(OPERATIONS[i] for i in inner), "output")
-            cell = _pruned((operations, tuple(tuple(bits[v, :v].tolist()) for v in range(MAX_VERTICES))))
-            if cell and _edges(cell) <= MAX_EDGES:
-                return _write(_canonical(cell))
+            bits: NDArray[np.bool_] = generator.random((n, n)) < 0.5
+            if np.tril(bits, -1).sum() > MAX_EDGES:
+                continue
+            operations = ("input", *(OPERATIONS[i] for i in generator.integers(len(OPERATIONS), size=n - 2)), "output")
+            cell = operations, tuple(tuple(row[:v]) for v, row in enumerate(bits.tolist()))
+            if _pruned(cell) == cell:
+                orders = _smallest_orders(cell)
+                if generator.random() * _topological_orders(cell[1]) < len(orders):
+                    return _write(_subcell(cell, orders[0]))
 
     def mutate(self, arch: str, seed: int) -> str:
         """Return the pruned cell with another operation, with or without one edge, or with one vertex more."""

@@ -128,6 +128,9 @@ def _write(cell: Cell) -> str:
     return "+".join(groups)
 
 
+_NOTATION = re.compile(re.escape(_write(("#",) * len(EDGES))).replace(re.escape("#"), f"({'|'.join(OPERATIONS)})"))
+
+
 def function_of(cell: Cell, copies_input: bool = True) -> tuple[str, ...]:
     """Return the function of a cell as the sorted terms of its output.
 
@@ -221,14 +224,13 @@ class NB201(Space):
         Raises:
             InputError: if `arch` is not written as the official benchmark writes it.
         """
-        found = re.findall(r"([a-z0-9_]+)~([0-2])", arch) if isinstance(arch, str) else []
-        cell = tuple(op for op, _ in found)
-        if len(cell) != 6 or any(op not in OPERATIONS for op in cell) or _write(cell) != arch:
+        found = _NOTATION.fullmatch(arch) if isinstance(arch, str) else None
+        if found is None:
             raise InputError(
                 f"'{str(arch)[:200]}' is not an nb201 arch; write it like '{EXAMPLE}' with the operations "
                 f"{', '.join(OPERATIONS)}"
             )
-        return cell
+        return found.groups()
 
     def network(self, arch: str, task: str = "", seed: int = 0) -> NB201Network:
         """Build the network of `arch` as published (C=16, N=5), its weights drawn from `seed`."""

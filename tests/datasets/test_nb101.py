@@ -1,7 +1,7 @@
 """NAS-Bench-101: published counts, one canonical form for isomorphic cells, and the notation."""
 
 import itertools
-from collections import defaultdict
+from collections import Counter, defaultdict
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from parzc.datasets import get_space, load_table
+from parzc.datasets import get_space, load_table, nb101
 from parzc.datasets.nb101 import CellNetwork, vertex_channels
 from parzc.errors import InputError
 
@@ -185,10 +185,24 @@ def test_nine_edges_are_counted_without_those_of_dead_vertices():
     assert SPACE.canonical(dead) == SPACE.canonical(f"{MP}:1|{MP}:11|{MP}:111|{C3}:0001|output:00001")
 
 
-def test_drawn_cells_are_canonical():
-    sample = SPACE.sample(50, seed=3)
+def test_drawn_cells_are_canonical_and_mostly_of_seven_vertices():
+    sample = SPACE.sample(120, seed=3)
     assert [SPACE.canonical(arch) for arch in sample] == sample
-    assert len({len(SPACE.graph(arch).operations) for arch in sample}) > 3
+    sizes = [len(SPACE.graph(arch).operations) for arch in sample]
+    # 359,082 of 423,624 classes have seven vertices; three standard deviations.
+    assert sizes.count(7) == pytest.approx(120 * 0.848, abs=3 * (120 * 0.848 * 0.152) ** 0.5)
+
+
+def test_classes_of_isomorphic_cells_are_drawn_alike(monkeypatch):
+    """The 84 classes of four vertices, which have one or two orders, and one or two automorphisms."""
+    monkeypatch.setattr(nb101, "CLASSES", (0, 0, 84, 0, 0, 0))
+    monkeypatch.setattr(nb101, "SIZE", 84)
+    generator = np.random.default_rng(0)
+    counts = Counter(SPACE.draw(generator) for _ in range(84 * 50))
+    assert len(counts) == 84
+    statistic = sum((count - 50) ** 2 / 50 for count in counts.values())
+    # Chi-squared with 83 degrees of freedom lies below 120 in all but half a percent of all cases.
+    assert statistic < 120
 
 
 def test_a_mutation_changes_an_operation_or_an_edge_or_adds_a_vertex():
