@@ -126,9 +126,11 @@ class Space(ABC):
         slots: the places of the macro skeleton, in network order.
         operations: the labels that vertices of graphs may have.
         columns: of a table, which together spell an architecture where there is no column `arch`.
+        citation: where the space was published.
     """
 
     name: str
+    citation: str = ""
     tasks: Mapping[str, Task] = MappingProxyType({})
     slots: tuple[Slot, ...] = ()
     operations: tuple[str, ...] = ()

@@ -87,6 +87,7 @@ class NATSSize(Space):
     """The size space of NATS-Bench with the tasks CIFAR-10, CIFAR-100 and ImageNet16-120."""
 
     name = "nats-sss"
+    citation = "Dong et al., NATS-Bench, TPAMI 2021"
     tasks = NB201.tasks
     operations = ("input", *map(str, CHOICES), "output")
     slots = _slots()

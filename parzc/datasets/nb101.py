@@ -218,6 +218,7 @@ class NB101(Space):
     """NAS-Bench-101 with the task CIFAR-10."""
 
     name = "nb101"
+    citation = "Ying et al., NAS-Bench-101, ICML 2019"
     tasks = MappingProxyType({"cifar10": Task("cifar10", (3, 32, 32), 10, step=4)})
     operations = ("input", *OPERATIONS, "output")
     slots = _slots()

@@ -199,6 +199,7 @@ class NB201(Space):
     """NAS-Bench-201 with the tasks CIFAR-10, CIFAR-100 and ImageNet16-120."""
 
     name = "nb201"
+    citation = "Dong and Yang, NAS-Bench-201, ICLR 2020"
     tasks = MappingProxyType(
         {
             "cifar10": Task("cifar10", (3, 32, 32), 10),

@@ -56,6 +56,7 @@ class TransNAS(Space):
     """What the two spaces share: tasks, networks, cost."""
 
     tasks = TASKS
+    citation = "Duan et al., TransNAS-Bench-101, CVPR 2021"
     example: str
 
     @abstractmethod
