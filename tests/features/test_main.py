@@ -144,3 +144,21 @@ def test_archs_and_sample_exclude_each_other(capsys, archs, tmp_path):
 def test_debug_shows_the_error(tmp_path):
     with pytest.raises(InputError, match="there is no search space 'nb999'"):
         main(["nb999", str(tmp_path), "--debug"])
+
+
+def test_a_space_too_large_to_list_is_drawn_from_on_inputs_of_another_size(tmp_path):
+    chosen = ["--sample", "2", "--seed", "4", "--proxies", "params", "flops", "--workers", "1", "--batch", "2"]
+    main(["nb101", str(tmp_path / "store"), "--task", "cifar10@8", *chosen])
+    store, space = FeatureStore.open(tmp_path / "store"), get_space("nb101")
+    assert store.manifest["config"]["task"] == "cifar10@8"
+    scores = store.read(space.sample(2, 4)).scores
+    costs = [space.cost(arch, "cifar10@8") for arch in space.sample(2, 4)]
+    assert scores["params"].tolist() == [cost.params for cost in costs]
+    assert scores["flops"].tolist() == [cost.macs for cost in costs]
+
+
+def test_the_first_task_of_the_space_is_meant_where_none_is_named(tmp_path):
+    arch = tmp_path / "arch.txt"
+    arch.write_text("8:8:8:8:8")
+    main(["nats-sss", str(tmp_path / "store"), "--archs", str(arch), "--proxies", "params", "--workers", "1"])
+    assert FeatureStore.open(tmp_path / "store").manifest["config"]["task"] == "cifar10"
