@@ -1,8 +1,12 @@
 """Search spaces and the tables of labels that go with them."""
 
-from parzc.datasets._base import Cost, Graph, Slot, Space, Task
+from parzc.datasets._base import Cost, Graph, Slot, Space, Task, initialise
+from parzc.datasets._cost import count_cost
+from parzc.datasets.nats_sss import NATSSize
+from parzc.datasets.nb101 import NB101
 from parzc.datasets.nb201 import NB201
-from parzc.datasets.tables import Table, list_tables, load_table
+from parzc.datasets.tables import FORMATS, Table, list_tables, load_table
+from parzc.datasets.transnas import TransNASMacro, TransNASMicro
 from parzc.errors import InputError
 
 __all__ = [
@@ -12,14 +16,22 @@ __all__ = [
     "Space",
     "Table",
     "Task",
+    "count_cost",
     "get_space",
+    "initialise",
     "list_spaces",
     "list_tables",
     "load_table",
+    "register_space",
+    "spaces_table",
 ]
 
 _SPACES: dict[str, type[Space]] = {
     NB201.name: NB201,
+    NB101.name: NB101,
+    TransNASMicro.name: TransNASMicro,
+    TransNASMacro.name: TransNASMacro,
+    NATSSize.name: NATSSize,
 }
 
 
@@ -37,3 +49,29 @@ def get_space(name: str) -> Space:
     if name not in _SPACES:
         raise InputError(f"there is no search space '{name}'; choose one of {', '.join(_SPACES)}")
     return _SPACES[name]()
+
+
+def register_space(space: type[Space]) -> type[Space]:
+    """Make a space of your own known by its name, in this process; usable as a decorator.
+
+    Raises:
+        InputError: if the name is taken by another space, or methods are missing.
+    """
+    missing = sorted(getattr(space, "__abstractmethods__", ()))
+    if missing:
+        raise InputError(f"{space.__name__} lacks {', '.join(missing)}; define what Space asks for")
+    if _SPACES.get(space.name, space) is not space:
+        raise InputError(f"there is a search space '{space.name}' already; choose another name")
+    _SPACES[space.name] = space
+    return space
+
+
+def spaces_table() -> str:
+    """Return a Markdown table of all spaces: size, tasks, official files, citation."""
+    rows = ["| space | architectures | tasks | official files | source |", "|---|---|---|---|---|"]
+    for name in _SPACES:
+        space = get_space(name)
+        tasks = ", ".join(f"`{task}`" for task in space.tasks)
+        files = ", ".join(dict.fromkeys(known.label for known in FORMATS if name in known.spaces))
+        rows.append(f"| `{name}` | {space.size:,} | {tasks} | {files or 'none'} | {space.citation} |")
+    return "\n".join(rows)

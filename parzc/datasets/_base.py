@@ -3,7 +3,7 @@
 import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import TypeVar
 
@@ -25,11 +25,27 @@ class Task:
         name: for example `cifar10`.
         input_shape: `(channels, height, width)` of one input.
         classes: number of classes of the labels.
+        step: inputs may have any multiple of this as height and width, so that measuring costs less; 0 if only their
+            own.
     """
 
     name: str
     input_shape: tuple[int, ...]
     classes: int
+    step: int = 0
+
+    def resized(self, size: str) -> "Task":
+        """Return the same task on square inputs of another height and width, called `name@size`.
+
+        Raises:
+            InputError: if the networks of the task do not take such inputs.
+        """
+        if not self.step:
+            raise InputError(f"{self.name} takes inputs of its own size only; leave '@{size}' away")
+        pixels = int(size) if size.isdecimal() and len(size) < 6 else 0
+        if pixels <= 0 or pixels % self.step:
+            raise InputError(f"{self.name} takes inputs of a multiple of {self.step} pixels, not of '{size}'")
+        return replace(self, name=f"{self.name}@{pixels}", input_shape=(self.input_shape[0], pixels, pixels))
 
 
 @dataclass(frozen=True)
@@ -84,13 +100,16 @@ def initialise(build: Callable[[], N], seed: int) -> N:
 
     So a place holds the same weights in every architecture where it holds the same operation, and statistics of two
     architectures differ by what differs between them, not by which random numbers were left for a module. The global
-    random state is left alone.
+    random state is left alone. A network on the device `meta` has shapes alone, and nothing is drawn.
     """
     with torch.random.fork_rng(devices=[]):
         network = build()
+        if any(parameter.is_meta for parameter in network.parameters()):
+            return network
         for name, module in network.named_modules():
             if callable(reset := getattr(module, "reset_parameters", None)):
-                torch.manual_seed(zlib.crc32(f"{seed} {name}".encode()))
+                # Not torch.manual_seed, which would keep a stack trace of each call for devices that are not there.
+                torch.default_generator.manual_seed(zlib.crc32(f"{seed} {name}".encode()))
                 reset()
     return network
 
@@ -107,9 +126,11 @@ class Space(ABC):
         slots: the places of the macro skeleton, in network order.
         operations: the labels that vertices of graphs may have.
         columns: of a table, which together spell an architecture where there is no column `arch`.
+        citation: where the space was published.
     """
 
     name: str
+    citation: str = ""
     tasks: Mapping[str, Task] = MappingProxyType({})
     slots: tuple[Slot, ...] = ()
     operations: tuple[str, ...] = ()
@@ -183,10 +204,12 @@ class Space(ABC):
     def task(self, name: str = "") -> Task:
         """Return the task called `name`, or the first task where no name is given.
 
+        `name@size` is the task on inputs of another height and width, where its networks take them.
+
         Raises:
-            InputError: if the space has no such task.
+            InputError: if the space has no such task, or the task no such inputs.
         """
-        name = name or next(iter(self.tasks))
+        name, at, size = (name or next(iter(self.tasks))).partition("@")
         if name not in self.tasks:
             raise InputError(f"{self.name} has no task '{name}'; choose one of {', '.join(self.tasks)}")
-        return self.tasks[name]
+        return self.tasks[name].resized(size) if at else self.tasks[name]

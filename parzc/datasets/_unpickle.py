@@ -7,8 +7,12 @@ looked up.
 
 import gc
 import pickle
+import re
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import IO, Any
+
+import torch
 
 from parzc.errors import InputError
 
@@ -63,3 +67,23 @@ def load(stream: IO[bytes], allowed: Globals, *, file: str) -> Any:
     finally:
         if collecting:
             gc.enable()
+
+
+def load_checkpoint(path: Path, allowed: Globals, *, official: str) -> Any:
+    """Return what `torch.save` wrote into a file, in either of its formats.
+
+    Args:
+        path: the file.
+        allowed: every global that the file may name besides those of tensors, and the callable to use for it.
+        official: name of the official file for messages.
+
+    Raises:
+        InputError: if the file names any other global, or is truncated or damaged.
+    """
+    try:
+        with torch.serialization.safe_globals([(f, ".".join(name)) for name, f in allowed.items()]):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises nearly anything for a file that is not its own
+        refused = re.search(r"GLOBAL (\S+)", str(error))
+        reason = f"refers to '{refused[1]}', which its format never uses" if refused else "is damaged"
+        raise InputError(f"{path} {reason}; get the official {official} again") from error

@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 from tqdm import tqdm
 
 from parzc.datasets import _unpickle
@@ -53,12 +52,13 @@ def _scalar(dtype: _DType, data: bytes) -> float:
     return float(np.frombuffer(data, dtype.order + dtype.code)[0])
 
 
-_ALLOWED: _unpickle.Globals = {
+ALLOWED: _unpickle.Globals = {
     ("collections", "OrderedDict"): OrderedDict,
     ("numpy", "dtype"): _DType,
     ("numpy.core.multiarray", "scalar"): _scalar,
     ("numpy._core.multiarray", "scalar"): _scalar,
 }
+"""The globals of plain records with numbers of numpy."""
 
 
 def _row(results: Mapping[str, Any]) -> dict[str, Any]:
@@ -79,7 +79,7 @@ def _frame(rows: list[dict[str, Any]], places: list[str]) -> pd.DataFrame:
 def _read_architecture(path: Path) -> dict[str, Any]:
     """Return the row of one `NNNNNN.pickle.pbz2`, whose keys are the training budgets in epochs."""
     with bz2.open(path) as stream:
-        budgets = _unpickle.load(stream, _ALLOWED, file=str(path))
+        budgets = _unpickle.load(stream, ALLOWED, file=str(path))
     try:
         return _row(budgets[max(budgets, key=int)])
     except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
@@ -105,16 +105,6 @@ def read_directory(path: Path) -> pd.DataFrame:
     return _frame(rows, [f"file {file.name}" for file in files])
 
 
-def _load_checkpoint(path: Path) -> Any:
-    try:
-        with torch.serialization.safe_globals([(f, ".".join(name)) for name, f in _ALLOWED.items()]):
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises nearly anything for a file that is not its own
-        refused = re.search(r"GLOBAL (\S+)", str(error))
-        reason = f"refers to '{refused[1]}', which its format never uses" if refused else "is damaged"
-        raise InputError(f"{path} {reason}; get the official {_CHECKPOINT} again") from error
-
-
 def read_checkpoint(path: Path) -> pd.DataFrame:
     """Return the labels of every architecture in an official `NAS-Bench-201-v1_*.pth`.
 
@@ -124,7 +114,7 @@ def read_checkpoint(path: Path) -> pd.DataFrame:
     Raises:
         InputError: if the file is damaged, is not NAS-Bench-201, or names a global that it never uses.
     """
-    content = _load_checkpoint(path)
+    content = _unpickle.load_checkpoint(path, ALLOWED, official=_CHECKPOINT)
     try:
         records = sorted(content["arch2infos"].items())
         rows = [_row(record["full"]) for _, record in records]

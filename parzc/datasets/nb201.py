@@ -128,11 +128,19 @@ def _write(cell: Cell) -> str:
     return "+".join(groups)
 
 
-def _function(cell: Cell) -> tuple[str, ...]:
-    """The function of a cell as the sorted terms of its output.
+_NOTATION = re.compile(re.escape(_write(("#",) * len(EDGES))).replace(re.escape("#"), f"({'|'.join(OPERATIONS)})"))
+
+
+def function_of(cell: Cell, copies_input: bool = True) -> tuple[str, ...]:
+    """Return the function of a cell as the sorted terms of its output.
 
     Zero terms vanish, a convolution or pooling of zero is zero, skips flatten sums, and what does not reach the output
     is not in it. Cells with equal terms compute the same function of their (randomly drawn) weights.
+
+    Args:
+        cell: the operations of its six edges.
+        copies_input: whether a skip from the input is the identity; otherwise it has weights, as in cells that change
+            the shape.
     """
     nodes: list[tuple[str, ...]] = [("x",)]
     for j in range(1, 4):
@@ -140,7 +148,8 @@ def _function(cell: Cell) -> tuple[str, ...]:
         for (i, k), op in zip(EDGES, cell, strict=True):
             if k != j or op == "none" or not nodes[i]:
                 continue
-            terms += nodes[i] if op == "skip_connect" else [f"{op}({'+'.join(nodes[i])})"]
+            copies = op == "skip_connect" and (i > 0 or copies_input)
+            terms += nodes[i] if copies else [f"{op}({'+'.join(nodes[i])})"]
         nodes.append(tuple(sorted(terms)))
     return nodes[3]
 
@@ -154,18 +163,43 @@ def _simplicity(cell: Cell) -> tuple[int, int, tuple[int, ...]]:
     )
 
 
-@lru_cache(maxsize=1)
-def _representatives() -> dict[Cell, Cell]:
-    """The simplest cell of the same function for each of the 15,625 cells."""
-    functions = {cell: _function(cell) for cell in itertools.product(OPERATIONS, repeat=6)}
+@lru_cache
+def representatives(operations: tuple[str, ...] = OPERATIONS, copies_input: bool = True) -> dict[Cell, Cell]:
+    """Return the simplest cell of the same function (see `function_of`) for each cell of these operations."""
+    cells = itertools.product(operations, repeat=len(EDGES))
+    functions = {cell: function_of(cell, copies_input) for cell in cells}
     simplest = {functions[cell]: cell for cell in sorted(functions, key=_simplicity, reverse=True)}
     return {cell: simplest[function] for cell, function in functions.items()}
+
+
+def cell_graph(cell: Cell) -> Graph:
+    """Return a cell with one vertex for the input, one for each edge's operation and one for the output.
+
+    The operation of edge `(i, j)` reads from the operations of all edges into node `i` (from the input where `i` is 0);
+    the output reads from those into node 3.
+    """
+    adjacency = np.zeros((8, 8), dtype=np.bool_)
+    for v, (i, _) in enumerate(EDGES, start=1):
+        sources = [0] if i == 0 else [u for u, (_, k) in enumerate(EDGES, start=1) if k == i]
+        adjacency[sources, v] = True
+    adjacency[[v for v, (_, j) in enumerate(EDGES, start=1) if j == 3], 7] = True
+    return Graph(("input", *cell, "output"), adjacency)
+
+
+def mutated(cell: Cell, operations: tuple[str, ...], seed: int) -> Cell:
+    """Return the cell with another one of `operations` at one edge."""
+    changed, generator = list(cell), np.random.default_rng(seed)
+    edge = int(generator.integers(len(cell)))
+    others = [op for op in operations if op != cell[edge]]
+    changed[edge] = others[int(generator.integers(len(others)))]
+    return tuple(changed)
 
 
 class NB201(Space):
     """NAS-Bench-201 with the tasks CIFAR-10, CIFAR-100 and ImageNet16-120."""
 
     name = "nb201"
+    citation = "Dong and Yang, NAS-Bench-201, ICLR 2020"
     tasks = MappingProxyType(
         {
             "cifar10": Task("cifar10", (3, 32, 32), 10),
@@ -191,14 +225,13 @@ class NB201(Space):
         Raises:
             InputError: if `arch` is not written as the official benchmark writes it.
         """
-        found = re.findall(r"([a-z0-9_]+)~([0-2])", arch) if isinstance(arch, str) else []
-        cell = tuple(op for op, _ in found)
-        if len(cell) != 6 or any(op not in OPERATIONS for op in cell) or _write(cell) != arch:
+        found = _NOTATION.fullmatch(arch) if isinstance(arch, str) else None
+        if found is None:
             raise InputError(
                 f"'{str(arch)[:200]}' is not an nb201 arch; write it like '{EXAMPLE}' with the operations "
                 f"{', '.join(OPERATIONS)}"
             )
-        return cell
+        return found.groups()
 
     def network(self, arch: str, task: str = "", seed: int = 0) -> NB201Network:
         """Build the network of `arch` as published (C=16, N=5), its weights drawn from `seed`."""
@@ -206,30 +239,16 @@ class NB201(Space):
         return initialise(lambda: NB201Network(cell, classes), seed)
 
     def graph(self, arch: str) -> Graph:
-        """Return the cell with one vertex for the input, one for each edge's operation and one for the output.
-
-        The operation of edge `(i, j)` reads from the operations of all edges into node `i` (from the input where `i`
-        is 0); the output reads from those into node 3.
-        """
-        cell = self.parse(arch)
-        adjacency = np.zeros((8, 8), dtype=np.bool_)
-        for v, (i, _) in enumerate(EDGES, start=1):
-            sources = [0] if i == 0 else [u for u, (_, k) in enumerate(EDGES, start=1) if k == i]
-            adjacency[sources, v] = True
-        adjacency[[v for v, (_, j) in enumerate(EDGES, start=1) if j == 3], 7] = True
-        return Graph(("input", *cell, "output"), adjacency)
+        """Return the graph of the cell; see `cell_graph`."""
+        return cell_graph(self.parse(arch))
 
     def mutate(self, arch: str, seed: int) -> str:
         """Return the cell with another operation at one edge."""
-        cell, generator = list(self.parse(arch)), np.random.default_rng(seed)
-        edge = int(generator.integers(len(cell)))
-        others = [op for op in OPERATIONS if op != cell[edge]]
-        cell[edge] = others[int(generator.integers(len(others)))]
-        return _write(tuple(cell))
+        return _write(mutated(self.parse(arch), OPERATIONS, seed))
 
     def canonical(self, arch: str) -> str:
         """Return the simplest of the cells that compute the same function: 4,930 different strings in all."""
-        return _write(_representatives()[self.parse(arch)])
+        return _write(representatives()[self.parse(arch)])
 
     def cost(self, arch: str, task: str = "") -> Cost:
         """Return the published counts: biases count one addition each, batch norm and pooling count no operations."""

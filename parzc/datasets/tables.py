@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from parzc.datasets import nats_bench
+from parzc.datasets import nas_bench_101, nats_bench, transnas_bench
 from parzc.datasets._base import Space
 from parzc.datasets.embedded import EMBEDDED
 from parzc.errors import InputError
@@ -139,9 +139,36 @@ def _read_parquet(path: Path) -> pd.DataFrame:
 FORMATS: tuple[Format, ...] = (
     Format(".csv, .csv.gz", "CSV file", _ends_with(".csv", ".csv.gz"), _read_csv),
     Format(".parquet", "Parquet file", _ends_with(".parquet"), _read_parquet),
-    Format("NATS-Bench directory", nats_bench.DIRECTORY_SOURCE, Path.is_dir, nats_bench.read_directory, ("nb201",)),
+    Format(
+        "NATS-Bench directory",
+        nats_bench.DIRECTORY_SOURCE,
+        Path.is_dir,
+        nats_bench.read_directory,
+        ("nb201", "nats-sss"),
+    ),
     Format(
         "NAS-Bench-201 .pth", nats_bench.CHECKPOINT_SOURCE, _ends_with(".pth"), nats_bench.read_checkpoint, ("nb201",)
+    ),
+    Format(
+        "NAS-Bench-101 .tfrecord",
+        nas_bench_101.SOURCE,
+        _ends_with(".tfrecord"),
+        nas_bench_101.read_tfrecord,
+        ("nb101",),
+    ),
+    Format(
+        "TransNAS-Bench-101 .pth",
+        transnas_bench.SOURCE,
+        _ends_with(".pth"),
+        transnas_bench.read_micro,
+        ("transnas-micro",),
+    ),
+    Format(
+        "TransNAS-Bench-101 .pth",
+        transnas_bench.SOURCE,
+        _ends_with(".pth"),
+        transnas_bench.read_macro,
+        ("transnas-macro",),
     ),
 )
 """Everything that can be read: a new format is one file with its reader and one line here."""
@@ -156,8 +183,8 @@ def load_table(source: str | Path, *, space: Space, target: str | None = None) -
     """Read and check a table.
 
     Args:
-        source: name of an embedded table, or path of a CSV (`.csv`, `.csv.gz`) or Parquet file with a column
-            `arch`, of an official NATS-Bench directory, or of an official NAS-Bench-201 `.pth` file.
+        source: name of an embedded table, or path of a CSV (`.csv`, `.csv.gz`) or Parquet file with a column `arch`
+            (or the `columns` of the space), or of an official file or directory of the space (see `FORMATS`).
         space: the space that the archs belong to.
         target: the label column to use; not needed if there is only one, or for an embedded table.
 

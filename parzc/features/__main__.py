@@ -24,7 +24,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("space", help=f"search space: {', '.join(list_spaces())}")
     parser.add_argument("out", help="folder of the feature store; an existing one is continued")
     parser.add_argument(
-        "--task", default="cifar10", help="task that fixes input size and classes (default: %(default)s)"
+        "--task",
+        default="",
+        help="task that fixes input size and classes, TASK@SIZE for other inputs (default: the space's first)",
     )
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--archs", help="file with one arch per line (default: the whole space)")
@@ -43,11 +45,12 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def _extract(args: argparse.Namespace) -> None:
     space = get_space(args.space)
-    archs = read_archs(args.archs, space) if args.archs else space.archs()
     if args.sample is not None:
-        archs = space.sample(args.sample, args.seed)
+        archs: Sequence[str] = space.sample(args.sample, args.seed)
+    else:
+        archs = read_archs(args.archs, space) if args.archs else space.archs()
     config = ExtractionConfig(
-        args.space, args.task, args.batch, args.data, args.seed, tuple(args.proxies), args.batches
+        args.space, space.task(args.task).name, args.batch, args.data, args.seed, tuple(args.proxies), args.batches
     )
     store = build_store(args.out, config, archs, args.workers, True, args.engine, args.address)
     print(f"{len(store)} different functions in {args.out}")

@@ -1,10 +1,12 @@
 """What a space gets from its base class, on a space of even numbers that is too large to list."""
 
+from abc import abstractmethod
 from types import MappingProxyType
 
 import numpy as np
 import pytest
 
+from parzc import datasets
 from parzc.datasets import Space, Task, get_space, load_table
 from parzc.errors import InputError
 
@@ -70,3 +72,28 @@ def test_what_a_table_spells_wrongly_is_named(tmp_path):
     path.write_text("half,accuracy\n4,.5\n")
     with pytest.raises(InputError, match="has no column 'arch' or 'half', 'sign'; columns there: half, accuracy"):
         load_table(path, space=Evens())
+
+
+def test_a_space_of_ones_own_is_known_by_its_name(monkeypatch):
+    monkeypatch.setattr(datasets, "_SPACES", dict(datasets._SPACES))
+    assert datasets.register_space(Evens) is Evens
+    assert isinstance(get_space("evens"), Evens) and datasets.list_spaces()[-1] == "evens"
+    assert (
+        "| `evens` | 1,000,000,000,000,000,000,000,000,000,000 | `small`, `large` | none |" in datasets.spaces_table()
+    )
+    datasets.register_space(Evens)
+    taken = type("Other", (Evens,), {"name": "nb201"})
+    with pytest.raises(InputError, match="there is a search space 'nb201' already; choose another name"):
+        datasets.register_space(taken)
+    with pytest.raises(InputError, match="Unfinished lacks archs"):
+        datasets.register_space(type("Unfinished", (Evens,), {"archs": abstractmethod(lambda _: [])}))
+
+
+def test_inputs_of_another_size_where_a_task_takes_them():
+    task = Task("digits", (1, 8, 8), 10, step=4)
+    assert task.resized("12") == Task("digits@12", (1, 12, 12), 10, step=4)
+    for size in ("6", "0", "", "-4", "4.0", "four", "400000", "²"):
+        with pytest.raises(InputError, match=f"digits takes inputs of a multiple of 4 pixels, not of '{size}'"):
+            task.resized(size)
+    with pytest.raises(InputError, match="small takes inputs of its own size only; leave '@4' away"):
+        Evens().task("small@4")

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from parzc.datasets import get_space
+from parzc.datasets import get_space, list_spaces
 from parzc.errors import InputError
 from parzc.features import ExtractionConfig, FeatureStore, build_store, list_proxies
 from parzc.features.__main__ import main
@@ -113,7 +113,7 @@ def test_a_sample_that_cannot_be_drawn_is_refused(capsys, tmp_path, n):
 
 def test_an_unknown_space_is_refused(capsys, tmp_path):
     error = refused(capsys, "nb999", tmp_path / "store")
-    assert error == "there is no search space 'nb999'; choose one of nb201"
+    assert error == f"there is no search space 'nb999'; choose one of {', '.join(list_spaces())}"
 
 
 def test_the_bad_line_is_named(capsys, archs, tmp_path):
@@ -177,3 +177,21 @@ def test_what_failed_is_said_and_ends_with_status_1(archs, tmp_path, capsys, mon
 def test_an_engine_that_makes_no_sense_is_refused(capsys, archs, tmp_path, arguments, sentence):
     assert refused(capsys, "nb201", tmp_path / "store", "--archs", archs, *arguments) == sentence
     assert not (tmp_path / "store").exists()
+
+
+def test_a_space_too_large_to_list_is_drawn_from_on_inputs_of_another_size(tmp_path):
+    chosen = ["--sample", "2", "--seed", "4", "--proxies", "params", "flops", "--workers", "1", "--batch", "2"]
+    main(["nb101", str(tmp_path / "store"), "--task", "cifar10@8", *chosen])
+    store, space = FeatureStore.open(tmp_path / "store"), get_space("nb101")
+    assert store.manifest["config"]["task"] == "cifar10@8"
+    scores = store.read(space.sample(2, 4)).scores
+    costs = [space.cost(arch, "cifar10@8") for arch in space.sample(2, 4)]
+    assert scores["params"].tolist() == [cost.params for cost in costs]
+    assert scores["flops"].tolist() == [cost.macs for cost in costs]
+
+
+def test_the_first_task_of_the_space_is_meant_where_none_is_named(tmp_path):
+    arch = tmp_path / "arch.txt"
+    arch.write_text("8:8:8:8:8")
+    main(["nats-sss", str(tmp_path / "store"), "--archs", str(arch), "--proxies", "params", "--workers", "1"])
+    assert FeatureStore.open(tmp_path / "store").manifest["config"]["task"] == "cifar10"
