@@ -1,6 +1,7 @@
 """Search spaces and the tables of labels that go with them."""
 
 from parzc.datasets._base import Cost, Graph, Slot, Space, Task
+from parzc.datasets.darts import NDSENAS, NDSPNAS, Darts, NDSAmoeba, NDSDarts, NDSNASNet
 from parzc.datasets.nb201 import NB201
 from parzc.datasets.tables import Table, list_tables, load_table
 from parzc.errors import InputError
@@ -19,7 +20,7 @@ __all__ = [
 ]
 
 _SPACES: dict[str, type[Space]] = {
-    NB201.name: NB201,
+    space.name: space for space in (NB201, Darts, NDSDarts, NDSENAS, NDSNASNet, NDSAmoeba, NDSPNAS)
 }
 
 
