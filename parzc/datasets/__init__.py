@@ -1,6 +1,7 @@
 """Search spaces and the tables of labels that go with them."""
 
 from parzc.datasets._base import Cost, Graph, Slot, Space, Task
+from parzc.datasets.autoformer import AutoFormerBase, AutoFormerSmall, AutoFormerTiny
 from parzc.datasets.darts import NDSENAS, NDSPNAS, Darts, NDSAmoeba, NDSDarts, NDSNASNet
 from parzc.datasets.nb201 import NB201
 from parzc.datasets.tables import Table, list_tables, load_table
@@ -20,7 +21,11 @@ __all__ = [
 ]
 
 _SPACES: dict[str, type[Space]] = {
-    space.name: space for space in (NB201, Darts, NDSDarts, NDSENAS, NDSNASNet, NDSAmoeba, NDSPNAS)
+    space.name: space
+    for space in (
+        *(NB201, Darts, NDSDarts, NDSENAS, NDSNASNet, NDSAmoeba, NDSPNAS),
+        *(AutoFormerTiny, AutoFormerSmall, AutoFormerBase),
+    )
 }
 
 
