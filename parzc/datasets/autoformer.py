@@ -18,6 +18,8 @@ from parzc.datasets._vit import HEAD_CHANNELS, MAX_DISTANCE, PATCH, VisionTransf
 from parzc.errors import InputError
 
 EXAMPLE = "embed_dim=192, mlp_ratio=3.5/4/3.5/..., num_heads=3/4/3/..."
+MLP_RATIOS = (3.0, 3.5, 4.0)
+"""All that an architecture may have: the published AutoFormer-T has layers of 3, which its space does not draw."""
 PARTS = ("attention.qkv", "attention.proj", "fc1", "fc2")
 
 _NUMBER = r"\d+(?:\.\d+)?"
@@ -67,7 +69,7 @@ class AutoFormer(Space):
             "input",
             *(f"{width} channels" for width in self.embed_dims),
             *(f"{heads} heads" for heads in self.heads),
-            *(f"MLP ratio {ratio:g}" for ratio in self.mlp_ratios),
+            *(f"MLP ratio {ratio:g}" for ratio in MLP_RATIOS),
             "output",
         )
         names = [(i, part) for i in range(max(self.depths)) for part in PARTS]
@@ -96,7 +98,7 @@ class AutoFormer(Space):
         for what, values, choices in (
             ("embed_dim", (shape.embed_dim,), self.embed_dims),
             ("number of layers", (len(shape.num_heads),), self.depths),
-            ("mlp_ratio", shape.mlp_ratio, self.mlp_ratios),
+            ("mlp_ratio", shape.mlp_ratio, MLP_RATIOS),
             ("num_heads", shape.num_heads, self.heads),
         ):
             wrong = [value for value in values if value not in choices]

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from parzc.datasets import nats_bench, nds
+from parzc.datasets import nats_bench, nds, vitbench
 from parzc.datasets._base import Space
 from parzc.datasets.embedded import EMBEDDED
 from parzc.errors import InputError
@@ -142,6 +142,7 @@ FORMATS: tuple[Format, ...] = (
         "NAS-Bench-201 .pth", nats_bench.CHECKPOINT_SOURCE, _ends_with(".pth"), nats_bench.read_checkpoint, ("nb201",)
     ),
     Format("NDS .json", nds.SOURCE, _ends_with(".json"), nds.read_json, nds.SPACES),
+    Format("ViT-Bench-101 .json", vitbench.SOURCE, _ends_with(".json"), vitbench.read_json, ("autoformer-tiny",)),
 )
 """Everything that can be read: a new format is one file with its reader and one line here."""
 
