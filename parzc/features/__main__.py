@@ -14,7 +14,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("space", help=f"search space: {', '.join(list_spaces())}")
     parser.add_argument("out", help="folder of the feature store; an existing one is continued")
     parser.add_argument(
-        "--task", default="cifar10", help="task that fixes input size and classes (default: %(default)s)"
+        "--task", default="", help="task that fixes input size and classes (default: the space's first)"
     )
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--archs", help="file with one arch per line (default: the whole space)")
@@ -31,12 +31,12 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def _extract(args: argparse.Namespace) -> None:
     space = get_space(args.space)
-    archs = read_archs(args.archs, space) if args.archs else space.archs()
     if args.sample is not None:
-        archs = space.sample(args.sample, args.seed)
-    config = ExtractionConfig(
-        args.space, args.task, args.batch, args.data, args.seed, tuple(args.proxies), args.batches
-    )
+        archs: Sequence[str] = space.sample(args.sample, args.seed)
+    else:
+        archs = read_archs(args.archs, space) if args.archs else space.archs()
+    task = space.task(args.task).name
+    config = ExtractionConfig(args.space, task, args.batch, args.data, args.seed, tuple(args.proxies), args.batches)
     store = build_store(args.out, config, archs, args.workers, progress=True)
     print(f"{len(store)} different functions in {args.out}")
 

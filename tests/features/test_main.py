@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from parzc.datasets import get_space
+from parzc.datasets import get_space, list_spaces
 from parzc.errors import InputError
 from parzc.features import ExtractionConfig, FeatureStore, build_store, list_proxies
 from parzc.features.__main__ import main
@@ -112,7 +112,7 @@ def test_a_sample_that_cannot_be_drawn_is_refused(capsys, tmp_path, n):
 
 def test_an_unknown_space_is_refused(capsys, tmp_path):
     error = refused(capsys, "nb999", tmp_path / "store")
-    assert error == "there is no search space 'nb999'; choose one of nb201"
+    assert error == f"there is no search space 'nb999'; choose one of {', '.join(list_spaces())}"
 
 
 def test_the_bad_line_is_named(capsys, archs, tmp_path):
@@ -144,3 +144,23 @@ def test_archs_and_sample_exclude_each_other(capsys, archs, tmp_path):
 def test_debug_shows_the_error(tmp_path):
     with pytest.raises(InputError, match="there is no search space 'nb999'"):
         main(["nb999", str(tmp_path), "--debug"])
+
+
+def test_a_space_that_is_too_large_to_list_is_drawn_from_or_read(tmp_path, capsys):
+    """Its first task is meant where none is named; widths and depths of the file are kept."""
+    space = get_space("darts")
+    small = space.canonical(space.sample(1, 0)[0]).replace("width=32, depth=8", "width=2, depth=3")
+    (tmp_path / "archs.txt").write_text(small + "\n")
+    options = ["--workers", "1", "--batch", "1", "--proxies", "params", "n_layers"]
+    for which, name in (("--archs", str(tmp_path / "archs.txt")), ("--sample", "1")):
+        main(["darts", str(tmp_path / which), which, name, *options])
+        store = FeatureStore.open(tmp_path / which)
+        (arch,) = store.archs
+        cost, scores = space.cost(arch), store.read().scores
+        assert (scores["params"][0], scores["n_layers"][0]) == (cost.params, cost.n_layers)
+        assert store.manifest["config"]["task"] == "cifar10"
+    assert FeatureStore.open(tmp_path / "--archs").archs == (small,)
+    capsys.readouterr()
+    with pytest.raises(SystemExit):
+        main(["darts", str(tmp_path / "all")])
+    assert "too many to list; draw or name some of them" in capsys.readouterr().err
