@@ -33,6 +33,7 @@ RESULTS = Path(__file__).parent / "results"
 TARGETS = ("cifar10_test", "cifar100_test", "imagenet16_test")
 BUDGETS = (78, 156, 469, 20, 781, 1563)
 SPACE = "nb201"
+Methods = dict[str, tuple[Kind, Callable[[int], Learner]]]
 
 
 class OnOperations(TabularRanker):
@@ -44,9 +45,9 @@ class OnOperations(TabularRanker):
         return np.concatenate(parts, axis=1).astype(np.float32)
 
 
-def learners() -> dict[str, tuple[Kind, Callable[[int], Learner]]]:
+def learners() -> Methods:
     """Return every method that is fitted, by name; the quick ones first."""
-    chosen: dict[str, tuple[Kind, Callable[[int], Learner]]] = {"parzc (default)": ("ranker", default)}
+    chosen: Methods = {"parzc (default)": ("ranker", default)}
     chosen |= {name: ("baseline", partial(tabular, name)) for name in BASELINES}
     chosen |= {f"{name}, operations only": ("baseline", partial(operations, name)) for name in BASELINES}
     chosen |= {f"parzc (paper{suffix})": ("ranker", partial(paper, graph)) for graph, suffix in ENCODERS.items()}
@@ -86,15 +87,29 @@ def main() -> None:
         for target in args.targets:
             benchmark = read_benchmark(args.table, target)
             path = RESULTS / f"{SPACE}-{target}.json"
-            for method in args.methods:
-                results = read_record(path)["results"].get(str(samples), {})
-                if len(results.get(method, {}).get("seconds", ())) >= args.seeds:
-                    continue
-                chosen = {method: methods[method]}
-                found = compare(benchmark, chosen, [], samples, range(args.seeds), args.workers)
-                write_results(path, args.table, target, samples, found)
-                print(f"{target} {samples} {method}: {np.mean(found[method].values['kendall']):.4f}", flush=True)
-            write_results(path, args.table, target, samples, proxies(benchmark, samples, range(args.seeds)))
+            about = {"table": Path(args.table).name, "target": target}
+            chosen = {name: methods[name] for name in args.methods}
+            complete(path, about, benchmark, samples, chosen, args.seeds, args.workers)
+            write_results(path, about, samples, proxies(benchmark, samples, range(args.seeds)))
+
+
+def complete(
+    path: Path,
+    about: dict[str, str],
+    benchmark: Benchmark,
+    samples: int,
+    methods: Methods,
+    seeds: int,
+    workers: int,
+) -> None:
+    """Run the methods that a record does not hold yet, and write each into it as it ends."""
+    for name, method in methods.items():
+        results = read_record(path)["results"].get(str(samples), {})
+        if len(results.get(name, {}).get("seconds", ())) >= seeds:
+            continue
+        found = compare(benchmark, {name: method}, [], samples, range(seeds), workers)
+        write_results(path, about, samples, found)
+        print(f"{path.stem} {samples} {name}: {np.mean(found[name].values['kendall']):.4f}", flush=True)
 
 
 def read_benchmark(table: str, target: str, train_target: str = "") -> Benchmark:
@@ -126,20 +141,14 @@ def read_record(path: Path) -> dict[str, Any]:
     return record
 
 
-def write_results(path: Path, table: str, target: str, samples: int, found: dict[str, Result]) -> None:
-    """Add results to the record of a target."""
+def write_results(path: Path, about: dict[str, str], samples: int, found: dict[str, Result]) -> None:
+    """Add results to a record, and say what it is `about`."""
     record = read_record(path)
-    about = {
-        "space": SPACE,
-        "table": Path(table).name,
-        "target": target,
-        "protocol": "honest",
-        "machine": machine(),
-    }
+    head = {"space": SPACE, **about, "protocol": "honest", "machine": machine()}
     results = record["results"]
     results.setdefault(str(samples), {}).update({name: result.summary() for name, result in found.items()})
     ordered = dict(sorted(results.items(), key=lambda item: int(item[0])))
-    write_atomically(path, (json.dumps(about | {"results": ordered}, indent=1) + "\n").encode())
+    write_atomically(path, (json.dumps(head | {"results": ordered}, indent=1) + "\n").encode())
 
 
 def machine() -> dict[str, Any]:

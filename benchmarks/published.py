@@ -1,4 +1,4 @@
-"""Published rank correlations on NAS-Bench-201, over the whole space: CIFAR-10, CIFAR-100, ImageNet16-120."""
+"""Published figures on NAS-Bench-201; rank correlations over the whole space: CIFAR-10, CIFAR-100, ImageNet16-120."""
 
 from collections.abc import Mapping
 
@@ -61,3 +61,47 @@ SOURCES: Mapping[str, tuple[str, Mapping[str, Row]]] = {
     "MeCo, table 1": ("spearman", MECO),
 }
 """Where the figures stand, and whether they are Kendall or Spearman correlations."""
+
+PREDICTORS: Mapping[str, Mapping[str, float]] = {
+    "NP": {"78": 0.343, "156": 0.413, "469": 0.584, "781": 0.634, "1563": 0.646},
+    "NAO": {"78": 0.467, "156": 0.493, "469": 0.470, "781": 0.522, "1563": 0.526},
+    "Arch2Vec": {"78": 0.542, "156": 0.573, "469": 0.601, "781": 0.606, "1563": 0.605},
+    "TNASP": {"78": 0.539, "156": 0.589, "469": 0.640, "781": 0.689, "1563": 0.724},
+    "PINAT": {"78": 0.549, "156": 0.631, "469": 0.706, "781": 0.761, "1563": 0.784},
+    "ParZC": {"78": 0.646, "156": 0.706, "469": 0.806, "781": 0.832, "1563": 0.855},
+}
+"""Kendall tau on CIFAR-10 by number of labels: ParZC, table 2."""
+
+SEARCH: Mapping[str, tuple[str, str, str]] = {
+    "random search": ("93.70 ± 0.36", "71.04 ± 1.07", "44.57 ± 1.25"),
+    "REA": ("93.92 ± 0.30", "71.84 ± 0.99", "45.15 ± 0.89"),
+    "BOHB": ("93.61 ± 0.52", "70.85 ± 1.28", "44.42 ± 1.49"),
+    "NWOT": ("92.96 ± 0.81", "69.98 ± 1.22", "44.44 ± 2.10"),
+    "TE-NAS": ("93.90 ± 0.47", "71.24 ± 0.56", "42.38 ± 0.46"),
+    "EZNAS": ("93.63 ± 0.12", "69.82 ± 0.16", "43.47 ± 0.20"),
+    "ParZC": ("94.36 ± 0.01", "73.49 ± 0.02", "46.34 ± 0.04"),
+}
+"""Test accuracy of what a search finds: ParZC, table 3, which does not say how many architectures were trained."""
+
+PARTS: Mapping[str, float] = {
+    "NP": 0.3429,
+    "mixer": 0.6229,
+    "MLP": 0.5464,
+    "BN": 0.5012,
+    "NP+mixer": 0.5979,
+    "NP+BN": 0.5481,
+    "mixer+BN": 0.6769,
+    "NP+mixer+BN": 0.6889,
+}
+"""Kendall tau of parts of ParZC at 78 labels, NAS-Bench-201: ParZC, table 6."""
+
+LOSSES: Mapping[str, float] = {
+    "mse": 0.6569,
+    "pairwise": 0.6564,
+    "mse+pairwise": 0.6462,
+    "mse+diff_kendall": 0.6556,
+    "pairwise+diff_kendall": 0.6441,
+    "mse+pairwise+diff_kendall": 0.6636,
+    "diff_kendall": 0.6683,
+}
+"""Kendall tau by loss at 178 labels, NAS-Bench-101: ParZC, table 7."""

@@ -5,6 +5,7 @@ What stands between an opening comment and `<!-- end -->` is written anew:
 - `<!-- results: FILE FILE ... -->`: the methods of the named records (json files of `benchmarks/results`);
 - `<!-- methods: FILE LABELS -->`: the methods of a record at one label budget;
 - `<!-- budgets: FILE ... -->`: Kendall tau of the methods at every label budget of each record;
+- `<!-- ablation: FILE REFERENCE -->`: every method of a record less one of them, beside published figures;
 - `<!-- paired: FILE ... -->`: the ranker against the best of the others, seed by seed;
 - `<!-- search: FILE -->`, `<!-- labelling: FILE -->`: what a search finds, and what suggested labels are worth;
 - `<!-- proxies: FILE -->`: the correlations of every proxy beside the published ones;
@@ -23,7 +24,7 @@ from typing import Any
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent))
-from published import SOURCES
+from published import LOSSES, PARTS, PREDICTORS, SEARCH, SOURCES
 
 from parzc.features import list_proxies, proxy_info
 from parzc.metrics import bootstrap_interval
@@ -82,7 +83,7 @@ def methods(names: list[str]) -> str:
 
 def budgets(names: list[str]) -> str:
     """Return a markdown table of Kendall taus, a column for each budget."""
-    rows, columns = [], list(dict.fromkeys(b for name in names for b in _read(name)["results"]))
+    rows, columns = [], sorted({b for name in names for b in _read(name)["results"]}, key=int)
     for name in names:
         record = _read(name)
         found = record["results"]
@@ -90,7 +91,25 @@ def budgets(names: list[str]) -> str:
         for method in shown:
             cells = [_cell(found[b][method]["kendall"]) if method in found.get(b, {}) else "" for b in columns]
             rows.append([TARGETS.get(record["target"], record["target"]), method, *cells])
+        for method, published in PREDICTORS.items() if record["target"] == "cifar10_test" else ():
+            cells = [f"{published[b]:.3f}" if b in published else "" for b in columns]
+            rows.append([TARGETS[record["target"]], f"{method}, published", *cells])
     return _markdown(["accuracy", "method", *columns], rows)
+
+
+def ablation(names: list[str]) -> str:
+    """Return a markdown table of the methods of a record at its budget, each less the one called `names[1]`."""
+    ((budget, found),) = _read(names[0])["results"].items()
+    reference = " ".join(names[1:])
+    published = {**PARTS, **LOSSES}
+    rows = []
+    for method, result in sorted(found.items(), key=lambda item: -item[1]["kendall"]["mean"]):
+        gap = "" if method == reference else _difference(result, found[reference])
+        cells = [_cell(result["kendall"]), _cell(result["spearman"]), gap]
+        rows.append([method, *cells, f"{published[method]:.3f}" if method in published else ""])
+    head = ["method", f"Kendall tau, {budget} labels", "Spearman", f"tau less that of {reference}", "published"]
+    width = 5 if set(published) & set(found) else 4
+    return _markdown(head[:width], [row[:width] for row in rows])
 
 
 def paired(names: list[str]) -> str:
@@ -132,16 +151,17 @@ def _shown(found: Mapping[str, Any], proxies: int = 5) -> list[tuple[str, Any]]:
 
 
 def search(names: list[str]) -> str:
-    """Return a markdown table of the test accuracies that a search finds."""
+    """Return a markdown table of the test accuracies that a search finds, published ones behind them."""
+    found = _read(names[0])["search"]
     rows = []
-    for name, found in _read(names[0])["search"].items():
-        cells = [f"{np.mean(found[c]):.2f} ± {np.std(found[c], ddof=1):.2f}" for c in FOUND]
-        rows.append([name, *cells, *(f"{found[proxy][FOUND[0]]:.2f}" for proxy in ("az_nas", "meco_opt"))])
-        rows[-1].append(f"{found['optimum']:.2f}")
-    return _markdown(["search", *FOUND, "az_nas, best of top 10", "meco_opt, best of top 10", "optimum"], rows)
-
-
-FOUND = ("best of top 10", "best validated of top 10")
+    for what in (name for name, values in next(iter(found.values())).items() if isinstance(values, list)):
+        cells = [f"{np.mean(one[what]):.2f} ± {np.std(one[what], ddof=1):.2f}" for one in found.values()]
+        rows.append([f"parzc, {what}", *cells])
+    for proxy in ("az_nas", "meco_opt"):
+        rows.append([f"{proxy}, best of the 10 best-scored", *(f"{one[proxy]:.2f}" for one in found.values())])
+    rows += [[f"{method}, published", *cells] for method, cells in SEARCH.items()]
+    rows.append(["optimum", *(f"{one['optimum']:.2f}" for one in found.values())])
+    return _markdown(["search", *found], rows)
 
 
 def labelling(names: list[str]) -> str:
@@ -231,6 +251,7 @@ WRITERS: Mapping[str, Callable[[list[str]], str]] = {
     "results": results,
     "methods": methods,
     "budgets": budgets,
+    "ablation": ablation,
     "paired": paired,
     "search": search,
     "labelling": labelling,

@@ -2,8 +2,9 @@
 
     python benchmarks/search.py --table nb201.csv.gz
 
-Search: the ranker learns validation accuracies and the ten best-scored architectures are trained. Labelling: from 20
-random labels to 78, by `Ranker.suggest` in three rounds or at random; both start with the same 20.
+Search: the ranker learns validation accuracies, and the ten architectures are trained that `Ranker.suggest` names for a
+search, or the ten best-scored ones. Labelling: from 20 random labels to 78, by `Ranker.suggest` in three rounds or at
+random; both start with the same 20.
 """
 
 import argparse
@@ -25,7 +26,7 @@ from parzc.protocol import Benchmark
 from parzc.ranker import Ranker
 
 DATASETS = ("cifar10", "cifar100", "imagenet16")
-LABELS = (78,)
+LABELS = 78
 ROUNDS = (20, 39, 58, 78)
 TOP = 10
 Job = Callable[[int], dict[str, float]]
@@ -34,6 +35,7 @@ Job = Callable[[int], dict[str, float]]
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--table", required=True, help="table with the official accuracies")
+    parser.add_argument("--parts", nargs="+", default=("search", "labelling"), choices=("search", "labelling"))
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     args = parser.parse_args()
@@ -42,27 +44,32 @@ def main() -> None:
     if path.exists():
         record |= json.loads(path.read_text(encoding="utf-8"))
     record |= {"space": SPACE, "table": Path(args.table).name, "seeds": args.seeds, "machine": machine()}
-    for dataset in DATASETS:
-        benchmark = read_benchmark(args.table, f"{dataset}_test", f"{dataset}_valid")
-        for labels in LABELS:
-            key = f"{dataset}, {labels} labels"
-            if key not in record["search"]:
-                found = run(lambda seed, b=benchmark, n=labels: search(b, n, seed), args.seeds, args.workers)
-                record["search"][key] = found | {"optimum": float(benchmark.labels.max()), **without_labels(benchmark)}
-                save(path, record)
-                print(key, {name: round(float(np.mean(v)), 2) for name, v in found.items()}, flush=True)
-    for dataset in DATASETS:
-        if dataset not in record["labelling"]:
-            benchmark = read_benchmark(args.table, f"{dataset}_test")
-            found = run(lambda seed, b=benchmark: labelling(b, seed), args.seeds, args.workers)
-            gain = np.subtract(found["suggested"], found["random"])
-            record["labelling"][dataset] = {
-                **found,
-                "mean gain": float(gain.mean()),
-                "interval": bootstrap_interval(gain),
-            }
+    for part in args.parts:
+        for dataset in DATASETS:
+            PARTS[part](record, dataset, args.table, args.seeds, args.workers)
             save(path, record)
-            print(dataset, record["labelling"][dataset], flush=True)
+
+
+def record_search(record: dict[str, Any], dataset: str, table: str, seeds: int, workers: int) -> None:
+    """Add what a search on a data set finds, unless it is there."""
+    key = f"{dataset}, {LABELS} labels"
+    if key in record["search"]:
+        return
+    benchmark = read_benchmark(table, f"{dataset}_test", f"{dataset}_valid")
+    found = run(lambda seed: search(benchmark, LABELS, seed), seeds, workers)
+    record["search"][key] = found | {"optimum": float(benchmark.labels.max()), **without_labels(benchmark)}
+    print(key, {name: round(float(np.mean(v)), 2) for name, v in found.items()}, flush=True)
+
+
+def record_labelling(record: dict[str, Any], dataset: str, table: str, seeds: int, workers: int) -> None:
+    """Add what suggested labels are worth on a data set, unless it is there."""
+    if dataset in record["labelling"]:
+        return
+    benchmark = read_benchmark(table, f"{dataset}_test")
+    found = run(lambda seed: labelling(benchmark, seed), seeds, workers)
+    gain = np.subtract(found["suggested"], found["random"])
+    record["labelling"][dataset] = {**found, "mean gain": float(gain.mean()), "interval": bootstrap_interval(gain)}
+    print(dataset, record["labelling"][dataset], flush=True)
 
 
 def save(path: Path, record: dict[str, Any]) -> None:
@@ -77,19 +84,24 @@ def run(job: Job, seeds: int, workers: int) -> dict[str, list[float]]:
 
 
 def search(benchmark: Benchmark, labels: int, seed: int) -> dict[str, float]:
-    """Return test accuracies of the best of the top ten, and of the one of them that is best on validation data."""
+    """Return test accuracies of the best of ten architectures, and of the best of them on validation data."""
     train, _ = benchmark.split(labels, seed)
-    scores = fit(benchmark, train, benchmark.to_learn, seed).predict(benchmark.features)
-    return best_of_top(benchmark, scores)
-
-
-def best_of_top(benchmark: Benchmark, scores: NDArray[np.float64]) -> dict[str, float]:
-    top = np.argsort(-scores[benchmark.row], kind="stable")[:TOP]
-    chosen = top[np.argmax(benchmark.to_learn[top])]
+    ranker = fit(benchmark, train, benchmark.to_learn, seed)
+    suggested = np.array(ranker.suggest(benchmark.features[benchmark.row], TOP, "best"))
     return {
-        "best of top 10": float(benchmark.labels[top].max()),
-        "best validated of top 10": float(benchmark.labels[chosen]),
+        f"best of {TOP} suggested": float(benchmark.labels[suggested].max()),
+        f"best validated of {TOP} suggested": validated(benchmark, suggested),
+        f"best of the {TOP} best-scored": best_of_top(benchmark, ranker.predict(benchmark.features)),
     }
+
+
+def validated(benchmark: Benchmark, chosen: NDArray[np.int64]) -> float:
+    return float(benchmark.labels[chosen[np.argmax(benchmark.to_learn[chosen])]])
+
+
+def best_of_top(benchmark: Benchmark, scores: NDArray[np.float64]) -> float:
+    top = np.argsort(-scores[benchmark.row], kind="stable")[:TOP]
+    return float(benchmark.labels[top].max())
 
 
 def without_labels(benchmark: Benchmark) -> dict[str, Any]:
@@ -120,6 +132,9 @@ def labelling(benchmark: Benchmark, seed: int) -> dict[str, float]:
 def fit(benchmark: Benchmark, train: NDArray[np.int64], labels: NDArray[np.float64], seed: int) -> Ranker:
     ranker = Ranker("default", SPACE, seed)
     return ranker.fit(benchmark.features[benchmark.row[train]], labels[train], benchmark.features)
+
+
+PARTS = {"search": record_search, "labelling": record_labelling}
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ class PretrainingConfig:
     """
 
     steps: int = 1000
-    batch: int = 256
+    batch: int = 128
     learning_rate: float = 3e-3
     weight_decay: float = 1e-2
     hidden_tokens: float = 0.3

@@ -24,9 +24,13 @@ from parzc.models.token_mixer import TokenMixer
 from parzc.presets import get_preset
 from parzc.pretraining import continued, pretrain
 from parzc.training import train
+from parzc.uncertainty import expected_best
 
 CANDIDATES = 20_000
 """Networks that `suggest` looks at, which bounds its memory."""
+SHORTLIST = 400
+"""Networks among which `suggest` looks for the best one."""
+GOALS = ("ranking", "best")
 DRAWS = 32
 """Weight draws of each member behind `predict_dist`."""
 
@@ -75,8 +79,8 @@ class Ranker(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # scikit-lea
                 ranked; `features` themselves if not given.
 
         Raises:
-            InputError: for fewer than two networks, other numbers of labels than networks, or labels that are not
-                finite.
+            InputError: for fewer than two networks, other numbers of labels than networks, labels that are not
+                finite, or a preset without members.
         """
         table, labels = _as_table(features), np.asarray(accuracies, dtype=np.float64)
         if labels.shape != (len(table),) or len(table) < 2 or not np.isfinite(labels).all():
@@ -85,6 +89,8 @@ class Ranker(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # scikit-lea
                 f"with accuracies of shape {labels.shape}, {np.isfinite(labels).sum()} of them finite"
             )
         self.preset_ = get_preset(self.preset).override(self.settings or {})
+        if self.preset_.members < 0 or self.preset_.members + len(self.preset_.beside) == 0:
+            raise InputError("a ranker needs at least one member; set members to 1 or more, or name one in beside")
         pool = table if unlabelled is None else _as_table(unlabelled)
         self.encoder_ = make_encoder(self.preset_, self.space).fit(pool)
         inputs, targets = self._inputs(table), torch.from_numpy(labels).float()
@@ -105,7 +111,7 @@ class Ranker(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # scikit-lea
     def _train_networks(self, inputs: Inputs, targets: Tensor, pool: Inputs) -> list[nn.Module]:
         seeds = [1000 * self.seed + member for member in range(self.preset_.members)]
         networks = [make_model(self.preset_, self.shapes_, seed) for seed in seeds]
-        if self.preset_.pretraining.steps and isinstance(networks[0], TokenMixer):
+        if networks and self.preset_.pretraining.steps and isinstance(networks[0], TokenMixer):
             pretrain(networks[0], pool, self.preset_.pretraining, seeds[0])
             networks = [continued(networks[0], seed) for seed in seeds]
         for network, seed in zip(networks, seeds, strict=True):
@@ -150,22 +156,40 @@ class Ranker(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # scikit-lea
         ])  # fmt: skip
         return scores, draws.std(0)
 
-    def suggest(self, features: Features, n: int) -> list[int]:
-        """Return the indices of the `n` networks whose labels, one after the other, would tell most of all others.
+    def suggest(self, features: Features, n: int, goal: str = "ranking") -> list[int]:
+        """Return the indices of `n` networks to train next, the most useful first.
 
-        Of more than `CANDIDATES` networks, as many are drawn with the seed, and the others are left out.
+        Args:
+            features: of the candidates.
+            n: how many to choose.
+            goal: `ranking` for the networks whose labels would tell most of all others (of more than `CANDIDATES`
+                networks, as many are drawn with the seed, and the others left out); `best` for those of the `SHORTLIST`
+                best scored ones whose best is expected to be the best network.
 
         Raises:
-            InputError: for a preset without a Gaussian process, or fewer than one network to choose.
+            InputError: for a preset without a Gaussian process, another goal, or fewer than one network to choose.
         """
         processes = [member for member in self.members_ if isinstance(member, GaussianProcess)]
         if not processes:
             raise InputError(f"preset '{self.preset}' has no Gaussian process to suggest networks with; use 'default'")
+        if goal not in GOALS:
+            raise InputError(f"networks cannot be suggested for '{goal}'; choose one of {', '.join(GOALS)}")
         table = _as_table(features)
         if not 1 <= n <= len(table):
             raise InputError(f"cannot suggest {n} of {len(table)} networks; ask for 1 to {len(table)}")
+        if goal == "best":
+            return self._most_promising(table, n, processes[0])
         rows = np.sort(np.random.default_rng(self.seed).permutation(len(table))[: max(n, CANDIDATES)])
         chosen = processes[0].most_informative(self._inputs(table[rows]), n, self.seed)
+        return [int(rows[i]) for i in chosen]
+
+    def _most_promising(self, table: FeatureTable, n: int, process: GaussianProcess) -> list[int]:
+        scores = self.predict(table)
+        rows = np.argsort(-scores, kind="stable")[: max(n, SHORTLIST)]
+        with torch.no_grad():
+            covariance = process.covariance(*self._inputs(table[rows])).numpy()
+        unit = self.scale_[self.members_.index(process)]
+        chosen = expected_best(scores[rows], covariance / unit**2, n, self.seed)
         return [int(rows[i]) for i in chosen]
 
     def save(self, path: str | Path) -> None:
@@ -223,7 +247,8 @@ class Ranker(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # scikit-lea
         """Return the mean of `(members, n)` scores in which all networks together count as much as one other member."""
         standard = (raw - self.offset_[:-1, None]) / self.scale_[:-1, None]
         networks = self.preset_.members
-        mean: NDArray[np.float64] = np.stack([standard[:networks].mean(0), *standard[networks:]]).mean(0)
+        together = [standard[:networks].mean(0)] if networks else []
+        mean: NDArray[np.float64] = np.stack([*together, *standard[networks:]]).mean(0)
         return mean
 
     def _combined(self, raw: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -18,7 +18,7 @@ class TrainingConfig:
     """How a ranker is trained.
 
     Args:
-        loss: name in `LOSSES`.
+        loss: name in `LOSSES`, or several of them joined by `+`, whose sum is taken.
         alpha: steepness of `diff_kendall` on the scores' side; the other losses do not use it.
         epochs: passes over the labelled architectures.
         batch: architectures in one step; all of them if 0.
@@ -40,8 +40,9 @@ class TrainingConfig:
     kl_weight: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.loss not in LOSSES:
-            raise InputError(f"there is no loss '{self.loss}'; choose one of {', '.join(LOSSES)}")
+        for name in self.loss.split("+"):
+            if name not in LOSSES:
+                raise InputError(f"there is no loss '{name}'; choose one of {', '.join(LOSSES)}, or a sum of them")
 
 
 def train(
@@ -86,7 +87,9 @@ def train(
 
 
 def _loss(config: TrainingConfig) -> Callable[[Tensor, Tensor], Tensor]:
-    return partial(diff_kendall, alpha=config.alpha) if config.loss == "diff_kendall" else LOSSES[config.loss]
+    terms = [LOSSES[name] for name in config.loss.split("+")]
+    terms = [partial(diff_kendall, alpha=config.alpha) if term is diff_kendall else term for term in terms]
+    return lambda scores, targets: torch.stack([term(scores, targets) for term in terms]).sum()
 
 
 def _optimizer(model: nn.Module, config: TrainingConfig) -> torch.optim.Optimizer:

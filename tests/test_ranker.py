@@ -27,7 +27,7 @@ from parzc.models.token_mixer import TokenMixer
 from parzc.presets import PRESETS
 from parzc.pretraining import continued, pretrain
 from parzc.ranker import Ranker
-from parzc.uncertainty import probability_above
+from parzc.uncertainty import expected_best, probability_above
 
 
 def test_the_default_ranks_networks_it_has_not_seen(ranker):
@@ -152,6 +152,9 @@ def test_members_beside_may_be_left_out():
     assert (trees.predict_dist(TEST)[1] > 0).all()
     with pytest.raises(InputError, match=r"^there is no member 'forest'; choose gaussian_process or boosted_trees$"):
         fitted(beside=("forest",), **{"training.epochs": 1})
+    process = fitted(members=0, beside=("gaussian_process",))
+    assert [type(member) for member in process.members_] == [GaussianProcess]
+    assert np.isfinite(process.predict(TEST)).all()
 
 
 def test_what_the_members_learn_from_is_the_order_of_the_labels(ranker):
@@ -189,6 +192,17 @@ def test_suggestions_are_those_of_the_gaussian_process(ranker):
     assert ranker.suggest(TEST, 5) == expected and len(set(expected)) == 5
     assert ranker.suggest(TEST, 2) == expected[:2]
     assert sorted(ranker.suggest(TEST, 60)) == list(range(60))
+
+
+def test_the_best_one_is_sought_among_what_scores_best(ranker, monkeypatch):
+    scores, process = ranker.predict(TEST), ranker.members_[2]
+    covariance = process.covariance(*ranker._inputs(TEST)).numpy() / ranker.scale_[2] ** 2
+    expected = expected_best(scores, covariance, 5, ranker.seed)
+    assert ranker.suggest(TEST, 5, "best") == expected and expected[0] == scores.argmax()
+    monkeypatch.setattr("parzc.ranker.SHORTLIST", 6)
+    assert set(ranker.suggest(TEST, 6, "best")) == {*np.argsort(-scores)[:6]}
+    with pytest.raises(InputError, match=r"^networks cannot be suggested for 'speed'; choose one of ranking, best$"):
+        ranker.suggest(TEST, 1, "speed")
 
 
 @pytest.mark.parametrize("n", [-1, 0, 61])
@@ -303,6 +317,7 @@ def test_two_networks_are_enough():
         ({"space": "nb999"}, "there is no search space 'nb999'"),
         ({"settings": {"training.epoch": 3}}, "there is no setting 'training.epoch'"),
         ({"settings": {"training.loss": "hinge"}}, "there is no loss 'hinge'"),
+        ({"settings": {"members": 0, "beside": []}}, "needs at least one member; set members to 1 or more"),
     ],
 )
 def test_what_does_not_exist_is_named(arguments, sentence):

@@ -1,5 +1,7 @@
 """The features that come with the package are whole, small, and those that the code computes."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -27,6 +29,11 @@ def store():
 
 
 @pytest.fixture(scope="module")
+def grasp():
+    return shipped("nb201-grasp")
+
+
+@pytest.fixture(scope="module")
 def config(store):
     """The configuration that the manifest records."""
     record = store.manifest["config"]
@@ -39,8 +46,9 @@ def test_every_function_of_the_space_is_there(store):
     assert set(store.archs) == {SPACE.canonical(arch) for arch in SPACE.archs()}
 
 
-def test_the_files_are_small(store):
-    assert 1e6 < sum(path.stat().st_size for path in store.path.iterdir()) <= 25e6
+def test_the_files_are_small(store, grasp):
+    sizes = [path.stat().st_size for each in (store, grasp) for path in each.path.iterdir()]
+    assert 1e6 < sum(sizes) <= 25e6 and max(sizes) < 5e6
 
 
 def test_the_manifest_says_what_was_computed(store, config):
@@ -105,6 +113,28 @@ def test_recomputing_gives_the_same_numbers(store, config, tmp_path):
             tolerance = 1e-3 if name == "plain" else 1e-5
             np.testing.assert_allclose(got[name], values, rtol=1e-2, atol=tolerance * size, err_msg=name)
     assert np.isneginf(there.statistics["synflow"]).any() and np.isnan(there.scores["synflow"][0])
+
+
+def test_two_thousand_functions_have_grasp_too(store, grasp):
+    functions = sorted({SPACE.canonical(arch) for arch in SPACE.archs()})
+    drawn = np.random.default_rng(0).choice(len(functions), 2000, replace=False)
+    assert set(grasp.archs) == {functions[i] for i in drawn}
+    assert grasp.manifest["config"] == {**store.manifest["config"], "proxies": ["grasp"]}
+    table, others = grasp.read(), store.read(grasp.archs)
+    np.testing.assert_array_equal(table.offsets, others.offsets)
+    np.testing.assert_array_equal(table.fields, others.fields)
+    assert np.isfinite(table.scores["grasp"]).all() and not table.reasons
+    sums = np.add.reduceat(table.statistics["grasp"].astype(np.float64), table.offsets[:-1])
+    np.testing.assert_allclose(sums, table.scores["grasp"], rtol=1e-4, atol=1e-4 * np.abs(sums).max())
+
+
+def test_recomputing_grasp_gives_the_same_numbers(grasp, config, tmp_path):
+    archs = grasp.archs[:: len(grasp) // 2][:2]
+    there = grasp.read(archs)
+    here = build_store(tmp_path, replace(config, proxies=("grasp",)), archs, workers=1).read(archs)
+    size = np.abs(there.statistics["grasp"]).max()
+    # A second derivative of a network in single precision.
+    np.testing.assert_allclose(here.statistics["grasp"], there.statistics["grasp"], rtol=2e-2, atol=1e-3 * size)
 
 
 def test_a_space_without_features_is_named():

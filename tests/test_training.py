@@ -12,7 +12,7 @@ from parzc.errors import InputError
 from parzc.losses import LOSSES, diff_kendall, mse
 from parzc.metrics import kendall_tau
 from parzc.models.bayesian import BayesianLinear, kl_divergence
-from parzc.training import TrainingConfig, _optimizer, _schedule, train
+from parzc.training import TrainingConfig, _loss, _optimizer, _schedule, train
 
 X = torch.randn(24, 5, generator=torch.Generator().manual_seed(0))
 Y = X @ torch.tensor([3.0, -2.0, 0.5, 0.0, 1.0]) + 90
@@ -198,5 +198,11 @@ def test_a_last_batch_of_one_is_no_obstacle():
 
 
 def test_an_unknown_loss_is_refused():
-    with pytest.raises(InputError, match=r"^there is no loss 'hinge'; choose one of diff_kendall, pairwise, mse$"):
+    with pytest.raises(InputError, match=r"^there is no loss 'hinge'; choose one of .*mse, or a sum of them$"):
         TrainingConfig(loss="hinge")
+
+
+def test_losses_joined_by_a_plus_are_added():
+    scores, targets = torch.tensor([0.3, -1.0, 0.9, 0.1]), torch.tensor([1.0, -1.0, 0.5, -0.5])
+    both = _loss(TrainingConfig(loss="mse+diff_kendall", alpha=3.0))(scores, targets)
+    torch.testing.assert_close(both, mse(scores, targets) + diff_kendall(scores, targets, alpha=3.0))

@@ -22,7 +22,9 @@ def run_command(action: Callable[[argparse.Namespace], None], args: argparse.Nam
     except (InputError, OSError) as error:
         if args.debug:
             raise
-        print(f"error: {_sentence(error)}", file=sys.stderr)
+        # What a file says may not be writable here, or be on several lines.
+        sentence = " ".join(_sentence(error).split()).encode(errors="backslashreplace").decode()
+        print(f"error: {sentence}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

@@ -11,7 +11,7 @@ from parzc.datasets import Space, Table, get_space, load_table
 from parzc.errors import InputError
 from parzc.features.store import write_atomically
 from parzc.protocol import Benchmark, Result, format_results, measure, proxy_scores
-from parzc.ranker import Ranker
+from parzc.ranker import GOALS, Ranker
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -24,7 +24,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     add("--archs", help="file with one arch per line to rank (default: those of the table, or the whole space)")
     add("--features", default="", help="folder of a feature store (default: the features that come with parzc)")
     add("--top", type=int, default=20, help="how many of the best to print (default: %(default)s)")
-    add("--suggest", type=int, default=0, help="how many archs to name that are worth labelling next (default: none)")
+    add("--suggest", type=int, default=0, help="how many archs to name that are worth training next (default: none)")
+    add(
+        "--goal",
+        choices=GOALS,
+        default="ranking",
+        help="what the suggested archs are for: to rank all others better, or to have the best one among them "
+        "(default: %(default)s)",
+    )
     add("--out", help="CSV file for the whole ranking")
     add("--debug", action="store_true", help="show the traceback of an error")
     run_command(_evaluate, parser.parse_args(argv))
@@ -45,6 +52,7 @@ def _evaluate(args: argparse.Namespace) -> None:
     archs = read_archs(args.archs, space) if args.archs else (table.archs if table else space.archs())
     features, row = read_features(archs, space, args.features)
     scores, deviations = ranker.predict_dist(features)
+    suggested = ranker.suggest(features[row], args.suggest, args.goal) if args.suggest else []
     ranking = ranked(archs, scores, deviations, row)
     if table:
         ranking[table.target] = ranking["arch"].map(dict(zip(table.archs, table.labels, strict=True)))
@@ -53,9 +61,10 @@ def _evaluate(args: argparse.Namespace) -> None:
     if args.out:
         write_atomically(Path(args.out), ranking.to_csv(index=False, float_format="%.6g").encode())
         print(f"\nwhole ranking written to {args.out}")
-    if args.suggest:
-        print(f"\nlabel these {args.suggest} next: together they tell most about the others\n")
-        for index in ranker.suggest(features[row], args.suggest):
+    if suggested:
+        what = {"ranking": "together they tell most about the others", "best": "the best one should be among them"}
+        print(f"\ntrain these {args.suggest} next: {what[args.goal]}\n")
+        for index in suggested:
             print(archs[index])
     if table:
         _compare(table, space, ranker, args.features, set(archs))

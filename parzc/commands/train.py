@@ -23,7 +23,7 @@ from parzc.presets import PRESETS, get_preset
 from parzc.protocol import Benchmark, Kind, Learner, compare, format_results
 from parzc.ranker import Ranker
 from parzc.tabular import TabularRanker
-from parzc.tuning import TunedRanker
+from parzc.tuning import RANGES, TunedRanker, load_study, search_space, study_name, write_report
 
 PROTOCOLS = ("honest", "paper")
 
@@ -39,6 +39,9 @@ class TrainConfig:
     preset: str = "default"
     encoder: str = "none"
     tune: int = 0
+    storage: str = ""
+    study: str = "parzc"
+    ranges: str = "cut"
     seeds: int = 10
     protocol: str = "honest"
     features: str = ""
@@ -72,6 +75,11 @@ def _parser() -> argparse.ArgumentParser:
         help="encoder of the architecture beside the node statistics, for --preset paper (default: none)",
     )
     add("--tune", type=int, help="Optuna trials, cross-validated inside the labelled architectures (default: none)")
+    add("--storage", help="journal file or database URL that keeps the trials of --tune (default: OUT/tuning.journal)")
+    add("--study", help=f"start of the names of the studies in --storage (default: {default.study})")
+    add(
+        "--ranges", help=f"ranges of --tune: {', '.join(RANGES)}, as the ParZC paper prints (default: {default.ranges})"
+    )
     add("--seeds", type=int, help=f"number of splits, each with a fit of every method (default: {default.seeds})")
     add(
         "--protocol",
@@ -98,7 +106,18 @@ def _config(args: argparse.Namespace) -> TrainConfig:
     if config.tune < 0:
         raise InputError(f"--tune {config.tune} is not a number of trials; give 0 or more")
     make_encoder(get_preset(config.preset).override({"graph": config.encoder}), config.space)
+    _check_tuning(config)
     return config
+
+
+def _check_tuning(config: TrainConfig) -> None:
+    if config.tune:
+        search_space(config.preset, config.encoder, config.ranges)
+        return
+    default = TrainConfig()
+    for name in ("storage", "study", "ranges"):
+        if getattr(config, name) != getattr(default, name):
+            raise InputError(f"--{name} {getattr(config, name)} is for tuning; give a number of trials with --tune")
 
 
 def _read_config(path: Path, names: set[str]) -> TrainConfig:
@@ -148,6 +167,10 @@ def run(config: TrainConfig, workers: int) -> None:
         "results": {name: result.summary() for name, result in results.items()},
     })  # fmt: skip
     _write_ranker(config, space, benchmark, table, out, workers)
+    if config.tune:
+        names = {seed: study_name(config.study, seed) for seed in range(config.seeds)}
+        studies = {seed: load_study(_storage(config, out), name) for seed, name in names.items()}
+        write_report(studies, out / "tuning.csv", out / "tuning.png")
     _write_json(out / "run.json", {"config": asdict(config), "parzc": version("parzc")})
     print(f"\nwritten to {out}: {', '.join(sorted(path.name for path in out.iterdir()))}")
     print(f"{time.perf_counter() - start:.0f} s")
@@ -174,8 +197,22 @@ def _benchmark(config: TrainConfig, space: Space, table: Table) -> Benchmark:
 
 def _ranker(config: TrainConfig, out: Path, seed: int) -> Ranker | TunedRanker:
     if config.tune:
-        return TunedRanker(config.preset, config.space, seed, config.tune, out, config.encoder)
+        return TunedRanker(
+            config.preset,
+            config.space,
+            seed,
+            config.tune,
+            _storage(config, out),
+            config.study,
+            _settings(config),
+            config.ranges,
+            partial(print, flush=True),
+        )
     return Ranker(config.preset, config.space, seed, _settings(config))
+
+
+def _storage(config: TrainConfig, out: Path) -> str:
+    return config.storage or str(out / "tuning.journal")
 
 
 def _settings(config: TrainConfig) -> dict[str, Any] | None:

@@ -82,7 +82,7 @@ def _read_architecture(path: Path) -> dict[str, Any]:
         budgets = _unpickle.load(stream, _ALLOWED, file=str(path))
     try:
         return _row(budgets[max(budgets, key=int)])
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
         raise InputError(f"{path} is not a NATS-Bench record; get the file again from its official source") from error
 
 
@@ -128,7 +128,7 @@ def read_checkpoint(path: Path) -> pd.DataFrame:
     try:
         records = sorted(content["arch2infos"].items())
         rows = [_row(record["full"]) for _, record in records]
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
         raise InputError(
             f"{path} is a torch file but does not hold NAS-Bench-201; give the official {_CHECKPOINT}"
         ) from error

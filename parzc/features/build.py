@@ -1,30 +1,37 @@
-"""Extracts the features of many architectures of a space into a store, on all cores, resumably."""
+"""Extracts the features of many architectures of a space into a store, on all cores or machines, resumably."""
 
 import hashlib
-import os
-import zipfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import platform
+import time
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import lru_cache
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from joblib import Parallel, delayed, parallel_config
 from numpy.typing import NDArray
 from torch import Tensor
 
 from parzc.datasets import Task, get_space
 from parzc.errors import InputError
+from parzc.features._chunks import Chunks, Extracted, Extraction
 from parzc.features._registry import resolve
-from parzc.features.extract import extract
-from parzc.features.progress import Progress
+from parzc.features.engines import Engine, LocalEngine, Lost, get_engine
+from parzc.features.progress import Progress, say
 from parzc.features.store import FeatureStore
-from parzc.features.table import FeatureTable
 
 CHUNK = 16
 """Architectures in one unit of work: what is computed twice, at most, by each worker after a crash."""
+
+NOTE = 5.0
+"""Seconds between records of failures in the manifest."""
+
+DEATHS = 8
+"""So many workers may die before anything was extracted; then something else than the architectures is wrong."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +80,16 @@ class ExtractionConfig:
         extraction = {key: record[key] for key in ("task", "batch", "batches", "data", "seed", "initialisation")}
         return {info.name: info.define() | extraction for info in resolve(self.proxies or None)}
 
+    def extraction(self) -> Extraction:
+        """Return the work that a worker does on each chunk of architectures.
+
+        Raises:
+            InputError: if the inputs cannot be read, or a name is unknown.
+        """
+        inputs, labels = load_batch(self)
+        resolve(self.proxies or None)
+        return Extraction(self.space, self.task, self.seed, self.batches, self.proxies, inputs, labels)
+
 
 @lru_cache(maxsize=4)
 def load_batch(config: ExtractionConfig) -> tuple[Tensor, Tensor | None]:
@@ -89,9 +106,10 @@ def load_batch(config: ExtractionConfig) -> tuple[Tensor, Tensor | None]:
     try:
         with open(config.data, "rb") as stream, np.load(stream, allow_pickle=False) as file:
             images, labels = file["x_train"][:wanted], file["y_train"][:wanted]
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as reason:
+    except Exception as reason:  # a damaged archive raises nearly anything, and claims any size
+        why = " ".join(str(reason).split())[:300]
         raise InputError(
-            f"cannot read images from {config.data}: {reason}; give an .npz with x_train and y_train"
+            f"cannot read images from {config.data}: {why}; give an .npz with x_train and y_train"
         ) from None
     _check_batch(config, task, images, labels)
     pixels = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255
@@ -124,61 +142,101 @@ def build_store(
     archs: Iterable[str],
     workers: int | None = None,
     progress: bool = False,
+    engine: str = "local",
+    address: str = "",
 ) -> FeatureStore:
     """Extract the features of `archs`, each function once, and keep them in the store at `path`.
 
-    Work that is already in the store is not done again, so a run that was stopped is resumed by starting it once more.
-    The values do not depend on the number of workers.
+    Work that is already in the store is not done again, so a run that was stopped is resumed by starting it once more;
+    damaged shards are set aside, and what they held is done again. An architecture that fails does not stop the
+    others: `FeatureStore.failed` says why, and the next call tries it again. The values do not depend on the engine,
+    the number of workers or the order in which they finish.
 
     Args:
         path: folder of the store.
         config: what to compute.
         archs: architectures of the space, in any notation it takes; twins share the row of their representative.
         workers: processes, each with one thread; all cores if not given.
-        progress: whether to show a progress bar (plain lines where the output is no terminal).
+        progress: whether to show a progress bar (plain lines where the output is no terminal), and a summary.
+        engine: `local` for processes of this machine, `ray` for a Ray cluster.
+        address: of a Ray cluster that runs; one is started on this machine if empty.
 
     Raises:
-        InputError: for an unknown arch, or a store of another configuration.
+        InputError: for an unknown arch, a store of another configuration, an engine that cannot be used, a disk that is
+            full, or workers that die whatever they are given.
     """
     space = get_space(config.space)
     wanted = sorted({space.canonical(arch) for arch in archs})
-    store = FeatureStore.create(path, config.manifest(), config.definitions())
-    todo = [arch for arch in wanted if arch not in store]
-    chunks = [todo[i : i + CHUNK] for i in range(0, len(todo), CHUNK)]
+    extraction = config.extraction()
+    runner = get_engine(engine, workers, address)
+    store = FeatureStore.create(path, config.manifest(), config.definitions(), _versions())
+    for old, new in store.set_aside_damaged(wanted):
+        say(f"{old} in {path} is damaged; it is set aside as {new}, and what it held is extracted again", progress)
+    store.note(wanted=len(wanted))
+    todo = store.lacking(wanted)
+    chunks = Chunks(todo, CHUNK, FeatureStore.open(path))
+    if isinstance(runner, LocalEngine) and len(chunks) < 2:
+        runner = LocalEngine(1)  # a process would take longer to start than to work
     with Progress(len(wanted), done=len(wanted) - len(todo), shown=progress) as shown:
-        for done in _run(path, config, chunks, workers or os.cpu_count() or 1):
-            shown.update(done)
+        _Keeper(store, shown).run(runner, extraction, chunks)
     return FeatureStore.open(path)
 
 
-def _run(path: str | Path, config: ExtractionConfig, chunks: Sequence[list[str]], workers: int) -> Iterator[int]:
-    if workers == 1 or len(chunks) < 2:
-        yield from (_extract_chunk(path, config, chunk) for chunk in chunks)
-        return
-    with parallel_config("loky", n_jobs=workers, inner_max_num_threads=1):
-        jobs = (delayed(_extract_chunk)(path, config, chunk) for chunk in chunks)
-        yield from Parallel(return_as="generator_unordered")(jobs)
+class _Keeper:
+    """Puts results into the store as they come, and keeps count of what failed."""
+
+    def __init__(self, store: FeatureStore, shown: Progress) -> None:
+        self.store, self.shown = store, shown
+        self.failed: dict[str, str] = {}
+        self.lost: set[str] = set()
+        self.deaths = 0
+        self.noted = time.monotonic()
+
+    def run(self, engine: Engine, work: Extraction, chunks: Chunks) -> None:
+        try:
+            for chunk, result in engine.run(work, chunks):
+                if isinstance(result, Lost):
+                    result = self._lose(chunk, result, chunks)
+                self._keep(result)
+                self.shown.update(len(result.archs) + len(result.failed) + chunks.others, len(result.failed))
+                chunks.others = 0
+        finally:
+            self._note()
+            self.store.write_index()
+
+    def _keep(self, result: Extracted) -> None:
+        if result.content:
+            try:
+                self.store.append_encoded(result.content, len(result.archs), result.seconds)
+            except OSError as reason:
+                raise InputError(
+                    f"cannot write to {self.store.path} ({reason.strerror or reason}); nothing that was there is lost: "
+                    "free space, and give the same command again to go on"
+                ) from None
+        self.failed |= result.failed
+        self.shown.spend(len(result.archs), result.seconds)
+        if result.failed and time.monotonic() - self.noted > NOTE:
+            self._note()
+
+    def _lose(self, chunk: list[str], lost: Lost, chunks: Chunks) -> Extracted:
+        """Do the architectures of a chunk whose worker died again, each alone; twice alone is once too often."""
+        self.deaths += 1
+        if self.deaths > DEATHS and not self.shown.worked:
+            raise InputError(f"every worker dies: {lost.reason}; take fewer --workers, or a smaller --batch")
+        if len(chunk) == 1 and chunk[0] in self.lost:
+            return Extracted(failed={chunk[0]: lost.reason})
+        self.lost |= set(chunk) if len(chunk) == 1 else set()
+        chunks.put_back(chunk)
+        return Extracted()
+
+    def _note(self) -> None:
+        self.noted = time.monotonic()
+        failed = self.store.manifest.get("failed", {}) | self.failed
+        if failed:
+            there = set(self.store.lacking(list(failed)))
+            with suppress(OSError):  # a full disk is said elsewhere, and what failed is tried again anyway
+                self.store.note(failed={arch: why for arch, why in failed.items() if arch in there})
 
 
-def _extract_chunk(path: str | Path, config: ExtractionConfig, archs: list[str]) -> int:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        space = get_space(config.space)
-        inputs, labels = load_batch(config)
-        rows = [
-            extract(
-                space.network(arch, config.task, config.seed),
-                inputs,
-                labels,
-                config.proxies or None,
-                config.seed,
-                config.batches,
-            )
-            for arch in archs
-        ]
-    finally:
-        torch.set_num_threads(threads)
-    seconds = {name: sum(row.seconds.get(name, 0.0) for row in rows) for row in rows for name in row.seconds}
-    FeatureStore.open(path).append(FeatureTable.of(rows, archs, config.definitions()), seconds)
-    return len(archs)
+def _versions() -> dict[str, str]:
+    return {"python": platform.python_version(), **{name: version(name) for name in ("parzc", "torch", "numpy")}}

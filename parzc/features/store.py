@@ -1,43 +1,32 @@
 """A folder of features that only ever grows, and that a crash at any moment leaves whole.
 
-`manifest.json` says what was asked for (space, task, batch, seed, proxies and their definitions). Each
-`shard-<digest>.safetensors` holds the features of some architectures and is named after the SHA-256 digest of its
-bytes, so a damaged shard is recognised when it is read; `seconds-<digest>.json` says how long its passes and proxies
-took. Files appear under their name only once they are complete.
+`manifest.json` says what was asked for (space, task, batch, seed, proxies and their definitions), with which versions,
+and what could not be extracted. Each `shard-<digest>.safetensors` holds the features of some architectures and is named
+after the SHA-256 digest of its bytes, so a damaged shard is recognised when it is first read; `seconds-<digest>.json`
+says how long its passes and proxies took. `index-<digest>.safetensors` says which shard holds which architecture. Files
+appear under their name only once they are complete.
 """
 
-import hashlib
 import json
-import os
-from collections.abc import Mapping, Sequence
-from functools import cached_property
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors.numpy import load, save
 
 from parzc.errors import InputError
-from parzc.features._record import NODE_FIELDS
+from parzc.features._files import locked, remove_stale, write_atomically
+from parzc.features._index import FEW, Index, refreshed
+from parzc.features._shard import decode, digest, encode, is_intact
 from parzc.features.table import FeatureTable
+
+__all__ = ["FORMAT", "MANIFEST", "FeatureStore", "shipped", "write_atomically"]
 
 FORMAT = 1
 MANIFEST = "manifest.json"
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that it is either absent or complete, also after a crash."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with partial.open("wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def shipped(space: str) -> "FeatureStore":
@@ -57,6 +46,9 @@ def shipped(space: str) -> "FeatureStore":
 class FeatureStore:
     """The features of many architectures on disk; made by `create` or `open`.
 
+    Opening reads the manifest only. What is there is looked up in the index, and of the shards only those are read, and
+    checked, that hold what is asked for. An object sees what others add to the store after `refresh`.
+
     Args:
         path: folder of the store.
         manifest: what `manifest.json` holds.
@@ -64,6 +56,9 @@ class FeatureStore:
 
     def __init__(self, path: Path, manifest: Mapping[str, Any]) -> None:
         self.path, self.manifest = path, manifest
+        self._known, self._stale = Index.of(()), True
+        self._filed: int | None = None
+        self._checked: set[str] = set()
 
     @classmethod
     def open(cls, path: str | Path) -> "FeatureStore":
@@ -72,21 +67,15 @@ class FeatureStore:
         Raises:
             InputError: if there is none, or its manifest cannot be read.
         """
-        path = Path(path)
-        file = path / MANIFEST
-        try:
-            manifest = json.loads(file.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            raise InputError(f"{path} is not a feature store: it has no {MANIFEST}") from None
-        except (OSError, ValueError) as reason:
-            raise InputError(f"{file} cannot be read ({reason}); restore it or extract into another folder") from None
-        if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
-            raise InputError(f"{file} is not of format {FORMAT}, the one that this version reads; extract again")
-        return cls(path, manifest)
+        return cls(Path(path), _read_manifest(Path(path)))
 
     @classmethod
     def create(
-        cls, path: str | Path, config: Mapping[str, Any], definitions: Mapping[str, Mapping[str, object]]
+        cls,
+        path: str | Path,
+        config: Mapping[str, Any],
+        definitions: Mapping[str, Mapping[str, object]],
+        versions: Mapping[str, str] | None = None,
     ) -> "FeatureStore":
         """Open the store at `path` to add to it, making it if there is none.
 
@@ -94,6 +83,7 @@ class FeatureStore:
             path: folder, created if need be.
             config: whatever fixes the numbers besides the definitions, as json values.
             definitions: proxy name to its definition, in the order of the columns.
+            versions: of the software that adds to it, by name; recorded beside those that did before.
 
         Raises:
             InputError: if a store is there that was made with another configuration; the difference is named.
@@ -103,16 +93,19 @@ class FeatureStore:
             "format": FORMAT,
             "config": dict(config),
             "definitions": {k: dict(v) for k, v in definitions.items()},
-        }
-        if not (path / MANIFEST).exists():
-            path.mkdir(parents=True, exist_ok=True)
-            write_atomically(path / MANIFEST, json.dumps(manifest, indent=1).encode())
-            return cls(path, manifest)
+        } | ({"versions": [dict(versions)]} if versions else {})
+        path.mkdir(parents=True, exist_ok=True)
+        with locked(path):
+            if not (path / MANIFEST).exists():
+                write_atomically(path / MANIFEST, json.dumps(manifest, indent=1).encode())
         store = cls.open(path)
         for part in ("config", "definitions"):
             difference = _difference(store.manifest[part], json.loads(json.dumps(manifest[part])))
             if difference:
                 raise InputError(f"{path} holds features of another configuration: {difference}; use another folder")
+        remove_stale(path)
+        if versions and dict(versions) not in store.manifest.get("versions", []):
+            store.note(versions=[*store.manifest.get("versions", []), dict(versions)])
         return store
 
     @property
@@ -121,6 +114,21 @@ class FeatureStore:
         definitions: Mapping[str, Mapping[str, object]] = self.manifest["definitions"]
         return definitions
 
+    @property
+    def failed(self) -> dict[str, str]:
+        """Return the architectures that could not be extracted, and why; those that could be later are left out."""
+        failed: dict[str, str] = self.manifest.get("failed", {})
+        return {arch: why for arch, why in failed.items() if arch not in self}
+
+    def note(self, **entries: Any) -> None:
+        """Write entries of the manifest beside those that other processes wrote."""
+        with locked(self.path):
+            there = _read_manifest(self.path)
+            manifest = there | entries
+            if manifest != there:
+                write_atomically(self.path / MANIFEST, json.dumps(manifest, indent=1).encode())
+        self.manifest = manifest
+
     def append(self, table: FeatureTable, seconds: Mapping[str, float] | None = None) -> Path:
         """Add the rows of `table` as one shard and return its path; rows already there do no harm.
 
@@ -128,15 +136,18 @@ class FeatureStore:
             table: what to add.
             seconds: pass or proxy name to the seconds that all rows took together.
         """
-        content = _encode(table)
-        digest = hashlib.sha256(content).hexdigest()[:16]
-        path = self.path / f"shard-{digest}.safetensors"
-        if not path.exists():
+        return self.append_encoded(encode(table), len(table), seconds)
+
+    def append_encoded(self, content: bytes, rows: int, seconds: Mapping[str, float] | None = None) -> Path:
+        """Add a shard of so many rows as `encode` gives it; see `append`."""
+        name = digest(content)
+        path = self.path / f"shard-{name}.safetensors"
+        if not path.exists() or not is_intact(path):
             write_atomically(path, content)
         if seconds:
-            record = {"archs": len(table), "seconds": dict(seconds)}
-            write_atomically(self.path / f"seconds-{digest}.json", json.dumps(record, indent=1).encode())
-        self.__dict__.pop("_index", None)
+            record = {"archs": rows, "seconds": dict(seconds)}
+            write_atomically(self.path / f"seconds-{name}.json", json.dumps(record, indent=1).encode())
+        self._stale = True
         return path
 
     @property
@@ -155,55 +166,164 @@ class FeatureStore:
                 archs += record["archs"]
                 for name, value in record["seconds"].items():
                     total[name] = total.get(name, 0.0) + float(value)
-            except (OSError, ValueError, KeyError, TypeError, AttributeError) as reason:
+            except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as reason:
                 raise InputError(f"{path} cannot be read ({reason}); delete it, the features do not need it") from None
         return archs, total
 
-    @cached_property
-    def _index(self) -> tuple[FeatureTable | None, dict[str, int]]:
-        tables = [_decode(path, self.definitions) for path in sorted(self.path.glob("shard-*.safetensors"))]
-        table = FeatureTable.concatenate(tables) if tables else None
-        rows: dict[str, int] = {}
-        for i, arch in enumerate(table.archs if table else ()):
-            rows.setdefault(arch, i)
-        return table, rows
+    @property
+    def index(self) -> Index:
+        """Return where each architecture is, as of the last `refresh` or `append` of this object."""
+        if self._stale:
+            self.refresh()
+        return self._known
+
+    def refresh(self, damaged: Callable[[Path, InputError], None] | None = None) -> None:
+        """Look for shards that others added, or set aside.
+
+        Args:
+            damaged: what to do with a new shard that is damaged; the error is raised if nothing is given.
+        """
+        if self._filed is None:
+            self._known = Index.load(self.path) or self._known
+            self._filed = len(self._known.shards)
+        self._known, self._stale = refreshed(self.path, self._known, damaged), False
+        if len(self._known.shards) - self._filed > max(FEW, self._filed // 50):
+            self.write_index()
+
+    def write_index(self) -> None:
+        """Keep the index in a file, if the folder can be written."""
+        with suppress(OSError):
+            self.index.write(self.path)
+            self._filed = len(self._known.shards)
 
     @property
     def archs(self) -> tuple[str, ...]:
         """Return the architectures of the store, each once, sorted."""
-        return tuple(sorted(self._index[1]))
+        return tuple(self.index.archs)
 
     def __len__(self) -> int:
-        return len(self._index[1])
+        return len(self.index)
 
     def __contains__(self, arch: object) -> bool:
-        return arch in self._index[1]
+        return isinstance(arch, str) and bool(self.index.find([arch])[0] >= 0)
+
+    def lacking(self, archs: Sequence[str]) -> list[str]:
+        """Return those of `archs` that are not in the store, in their order."""
+        return [arch for arch, row in zip(archs, self.index.find(archs), strict=True) if row < 0]
+
+    def set_aside_damaged(self, archs: Sequence[str] | None = None) -> list[tuple[str, str]]:
+        """Look at every byte of the shards that hold `archs` (all shards, if not given); rename those that are damaged.
+
+        What they held is not in the store any more, and is extracted again by whoever asks for it.
+
+        Returns:
+            The name of each damaged shard, and its new name.
+        """
+        renamed: list[tuple[str, str]] = []
+
+        def rename(path: Path, _error: InputError) -> None:
+            numbers = range(1, 10**6)
+            names = (path.name.replace("shard-", f"damaged-{n}-" if n > 1 else "damaged-") for n in numbers)
+            new = next(path.with_name(name) for name in names if not path.with_name(name).exists())
+            path.rename(new)
+            renamed.append((path.name, new.name))
+
+        self.refresh(rename)
+        rows = self.index.find(archs) if archs is not None else np.zeros(0, np.int64)
+        named = np.unique(self.index.places(rows[rows >= 0])[0]) if archs is not None else range(len(self.index.shards))
+        for path in [self.path / self.index.shards[i] for i in named]:
+            try:
+                decode(path, self.definitions)
+            except InputError as error:
+                rename(path, error)
+        self.refresh()
+        return renamed
 
     def compact(self, path: str | Path, rows: int = 2000) -> "FeatureStore":
         """Write the same features in the order of the architectures to a new folder, `rows` to a shard."""
         target = FeatureStore.create(path, self.manifest["config"], self.definitions)
-        table = self.read()
         archs, seconds = self._seconds()
-        for start in range(0, len(table), rows):
-            part = table[start : start + rows]
+        for part in self.parts(rows):
             target.append(part, {k: v * len(part) / archs for k, v in seconds.items()} if archs else None)
+        target.note(**{key: value for key, value in self.manifest.items() if key not in target.manifest})
         return target
+
+    def parts(self, rows: int = 2000) -> Iterator[FeatureTable]:
+        """Read the whole store in the order of the architectures, `rows` at a time."""
+        archs = self.archs
+        for start in range(0, len(archs), rows):
+            yield self.read(archs[start : start + rows])
 
     def read(self, archs: Sequence[str] | None = None) -> FeatureTable:
         """Return the features of `archs` (all, sorted, if not given), one row for each in their order.
 
         Raises:
-            InputError: if an architecture is not in the store, or a shard is damaged.
+            InputError: if an architecture is not in the store, or a shard that holds one is damaged.
         """
-        table, rows = self._index
         wanted = self.archs if archs is None else archs
-        missing = [arch for arch in wanted if arch not in rows]
-        if missing or table is None:
-            first = f", '{missing[0]}' the first" if missing else ""
-            raise InputError(
-                f"{self.path} lacks the features of {len(missing)} of {len(wanted)} architectures{first}; extract them"
-            )
-        return table[np.array([rows[arch] for arch in wanted], dtype=np.int64)]
+        index, found = self.index, self.index.find(wanted)
+        if (found < 0).any() or not len(index):
+            raise self._lack([arch for arch, row in zip(wanted, found, strict=True) if row < 0], len(wanted))
+        shards, rows = index.places(found)
+        order = np.argsort(shards, kind="stable")
+        of_each = np.split(order, np.flatnonzero(np.diff(shards[order])) + 1)
+        tables = [
+            # Where nothing is asked for, the first shard gives the columns.
+            self._rows(index.shards[shards[own[0]] if len(own) else 0], rows[own], [wanted[i] for i in own])
+            for own in of_each
+        ]
+        try:
+            table = FeatureTable.concatenate(tables)
+        except KeyError as column:
+            raise InputError(f"{self.path} holds shards that differ in {column}; extract into another folder") from None
+        return table[np.argsort(order, kind="stable")]
+
+    def _rows(self, name: str, rows: NDArray[np.int64], archs: Sequence[str]) -> FeatureTable:
+        path = self.path / name
+        try:
+            table = decode(path, self.definitions, checked=name in self._checked)
+        except FileNotFoundError:
+            raise InputError(f"{path} was removed while it was read; read the store again") from None
+        self._checked.add(name)
+        if any(table.archs[i : i + 1] != (arch,) for i, arch in zip(rows, archs, strict=True)):
+            raise InputError(f"the index of {self.path} is wrong about {name}; delete its index-*.safetensors")
+        return table[rows]
+
+    def _lack(self, missing: Sequence[str], wanted: int) -> InputError:
+        first, why = (f", '{missing[0]}' the first" if missing else ""), ""
+        if missing and missing[0] in self.manifest.get("failed", {}):
+            why = f" (it failed: {self.manifest['failed'][missing[0]]})"
+        return InputError(
+            f"{self.path} lacks the features of {len(missing)} of {wanted} architectures{first}{why}; extract them"
+        )
+
+
+def _read_manifest(path: Path) -> dict[str, Any]:
+    file = path / MANIFEST
+    try:
+        manifest = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path} is not a feature store: it has no {MANIFEST}") from None
+    except (OSError, ValueError, RecursionError) as reason:
+        raise InputError(f"{file} cannot be read ({reason}); restore it or extract into another folder") from None
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+        raise InputError(f"{file} is not of format {FORMAT}, the one that this version reads; extract again")
+    if not _is_whole(manifest):
+        raise InputError(f"{file} is damaged; restore it or extract into another folder")
+    return manifest
+
+
+def _is_whole(manifest: Mapping[str, Any]) -> bool:
+    parts = [manifest.get("config"), manifest.get("definitions"), manifest.get("failed", {})]
+    if not all(isinstance(part, dict) for part in parts) or not isinstance(manifest.get("versions", []), list):
+        return False
+    definitions, failed, wanted = parts[1], parts[2], manifest.get("wanted", 0)
+    return (
+        all(isinstance(part, dict) for part in (*definitions.values(), *manifest.get("versions", [])))
+        and all(isinstance(why, str) for why in failed.values())
+        and type(wanted) is int
+        and wanted >= 0
+    )
 
 
 def _difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
@@ -213,65 +333,3 @@ def _difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
                 return f"{key}: {_difference(old[key], new[key])}"
             return f"{key} is {old.get(key, 'absent')!r} there and {new.get(key, 'absent')!r} here"
     return ""
-
-
-def _text(values: Sequence[str]) -> NDArray[np.uint8]:
-    return np.frombuffer("\n".join(values).encode(), dtype=np.uint8)
-
-
-def _lines(values: NDArray[np.uint8]) -> tuple[str, ...]:
-    return tuple(values.tobytes().decode().split("\n")) if len(values) else ()
-
-
-def _small(values: NDArray[np.integer[Any]]) -> NDArray[Any]:
-    return values.astype(np.min_scalar_type(int(values.max(initial=0))))
-
-
-def _encode(table: FeatureTable) -> bytes:
-    used, node = np.unique(table.node, return_inverse=True)
-    kinds, kind = np.unique(table.kinds, return_inverse=True)
-    arrays: dict[str, NDArray[Any]] = {
-        "archs": _text(table.archs),
-        "offsets": _small(table.offsets),
-        "names": _text([table.names[i] for i in used]),
-        "node": _small(node),
-        "kinds": _text(list(kinds)),
-        "kind": _small(kind),
-    }
-    arrays |= {f"fields.{name}": _small(table.fields[:, i]) for i, name in enumerate(NODE_FIELDS)}
-    arrays |= {f"statistics.{name}": values for name, values in table.statistics.items()}
-    if len(table.blocks):
-        used, block = np.unique(table.blocks, return_inverse=True)
-        arrays |= {"block_offsets": _small(table.block_offsets), "blocks": _text(list(used)), "block": _small(block)}
-    arrays |= {f"block_statistics.{name}": values for name, values in table.block_statistics.items()}
-    arrays |= {f"scores.{name}": values for name, values in table.scores.items()}
-    # One metadata key only: the order of several is not fixed, and the bytes give the shard its name.
-    metadata = {"reasons": json.dumps(table.reasons, sort_keys=True)}
-    return save({name: np.ascontiguousarray(a) for name, a in arrays.items()}, metadata)
-
-
-def _decode(path: Path, definitions: Mapping[str, Mapping[str, object]]) -> FeatureTable:
-    content = path.read_bytes()
-    if path.stem != f"shard-{hashlib.sha256(content).hexdigest()[:16]}":
-        raise InputError(f"{path} is damaged: its content does not match its name; delete it and extract again")
-    arrays = load(content)
-    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
-    blocks = np.zeros(0, dtype=np.str_)
-    if "blocks" in arrays:
-        blocks = np.array(_lines(arrays["blocks"]), dtype=np.str_)[arrays["block"]]
-    statistics = {k: arrays[f"statistics.{k}"] for k in definitions if f"statistics.{k}" in arrays}
-    return FeatureTable(
-        archs=_lines(arrays["archs"]),
-        offsets=arrays["offsets"].astype(np.int64),
-        names=_lines(arrays["names"]),
-        node=arrays["node"].astype(np.int32),
-        kinds=np.array(_lines(arrays["kinds"]), dtype=np.str_)[arrays["kind"]],
-        fields=np.stack([arrays[f"fields.{name}"].astype(np.int64) for name in NODE_FIELDS], axis=1),
-        statistics=statistics,
-        scores={k: arrays[f"scores.{k}"] for k in definitions if f"scores.{k}" in arrays},
-        block_offsets=arrays.get("block_offsets", np.zeros(0)).astype(np.int64),
-        blocks=blocks,
-        block_statistics={k: arrays[f"block_statistics.{k}"] for k in definitions if f"block_statistics.{k}" in arrays},
-        reasons=json.loads(header["__metadata__"]["reasons"]),
-        definitions=definitions,
-    )

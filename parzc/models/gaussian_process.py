@@ -86,6 +86,12 @@ class GaussianProcess(nn.Module):
         explained = self._whitened(points).square().sum(0)
         return self._own(points) - explained + self.log_noise.exp()
 
+    def covariance(self, *inputs: Tensor) -> Tensor:
+        """Return the posterior covariance `(batch, batch)` of the networks' normal scores, without label noise."""
+        points = _flat(inputs)
+        white = self._whitened(points)
+        return self._between(points, points) - white.T @ white
+
     def most_informative(self, candidates: Sequence[Tensor], n: int, seed: int, reference: int = 1000) -> list[int]:
         """Return the `n` candidates whose labels, one after the other, would lower the total variance most.
 

@@ -165,13 +165,17 @@ def test_too_few_accuracies_are_not_compared(folder, archs, csv_table, tmp_path)
     assert text.splitlines()[-1] == f"9 of the ranked archs are in {csv_table}: too few to compare; 10 are needed"
 
 
-def test_archs_to_label_next_are_suggested(folder, ranker, archs, archs_file):
-    text = printed("--ranker", folder, "--archs", archs_file, "--suggest", 3)
+@pytest.mark.parametrize(
+    ("goal", "what"),
+    [("ranking", "together they tell most about the others"), ("best", "the best one should be among them")],
+)
+def test_archs_to_train_next_are_suggested(folder, ranker, archs, archs_file, goal, what):
+    text = printed("--ranker", folder, "--archs", archs_file, "--suggest", 3, "--goal", goal)
     lines = text.splitlines()
-    title = lines.index("label these 3 next: together they tell most about the others")
+    title = lines.index(f"train these 3 next: {what}")
     features, row = read_features(archs[:12], SPACE)
     assert lines[title - 1] == lines[title + 1] == "" and len(lines) == title + 5
-    assert lines[title + 2 :] == [archs[i] for i in ranker.suggest(features[row], 3)]
+    assert lines[title + 2 :] == [archs[i] for i in ranker.suggest(features[row], 3, goal)]
     assert len({SPACE.canonical(arch) for arch in lines[title + 2 :]}) == 3
 
 
@@ -185,7 +189,7 @@ def test_twins_are_suggested_once(folder, archs, tmp_path):
 
 
 def test_nothing_is_suggested_unless_asked_for(folder, archs_file):
-    assert "label these" not in printed("--ranker", folder, "--archs", archs_file)
+    assert "train these" not in printed("--ranker", folder, "--archs", archs_file)
 
 
 def test_more_than_there_are_cannot_be_suggested(capsys, folder, archs_file):

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 
 import parzc
-from parzc import importance, tuning
+from parzc import importance
 from parzc.commands import train
 from parzc.commands._run import read_features
 from parzc.datasets import get_space
@@ -191,7 +191,8 @@ def test_run_json_holds_the_whole_configuration(run, csv_table):
     assert record == {
         "config": {
             "space": "nb201", "samples": 20, "table": str(csv_table), "target": "cifar10_test", "preset": "quick",
-            "tune": 0, "seeds": 2, "protocol": "honest", "features": "", "encoder": "none",
+            "tune": 0, "storage": "", "study": "parzc", "ranges": "cut",
+            "seeds": 2, "protocol": "honest", "features": "", "encoder": "none",
             "out": str(run[0]),
         },
         "parzc": parzc.__version__,
@@ -231,32 +232,6 @@ def test_the_protocol_of_the_paper_tests_on_all_and_learns_from_validation(
     expected = Ranker("quick", "nb201", 0)
     expected.fit(features[row[labelled]], accuracies["cifar10_valid"][labelled], features)
     np.testing.assert_array_equal(Ranker.load(out / "ranker").predict(features), expected.predict(features))
-
-
-@pytest.mark.usefixtures("few_baselines")
-def test_tuned_settings_are_used_and_recorded(options, archs, tmp_path, monkeypatch):
-    seen = []
-
-    def spy(features, accuracies, **arguments):
-        seen.append((features.archs, accuracies, arguments))
-        return tune(features, accuracies, **arguments)
-
-    def space(trial):
-        return {"training.epochs": trial.suggest_int("training.epochs", 2, 20), "members": 1}
-
-    tune = tuning.tune
-    monkeypatch.setattr(tuning, "tune", spy)
-    monkeypatch.setattr(tuning, "SEARCH_SPACES", {"quick": space})
-    text = printed(*options, "--seeds", 1, "--tune", 2, "--out", tmp_path)
-    settings = Ranker.load(tmp_path / "ranker").settings
-    assert 2 <= settings["training.epochs"] <= 20 and settings["members"] == 1
-    assert "seed 0 tuned in 2 trials: cross-validated Kendall " in text and str(settings) in text
-    assert {path.name for path in tmp_path.iterdir()} - FILES == {"study-0.journal"}
-    (given, labels, arguments), again = seen
-    assert list(again[0]) == list(given) and np.array_equal(again[1], labels)
-    labelled = np.sort(np.random.default_rng(0).permutation(60)[:20])
-    assert list(given) == [SPACE.canonical(archs[i]) for i in labelled]
-    assert labels.shape == (20,) and arguments["trials"] == 2
 
 
 @pytest.mark.usefixtures("few_baselines")

@@ -5,13 +5,15 @@ import json
 import numpy as np
 import pytest
 from helpers import SMALL_PAPER
+from optuna.distributions import IntDistribution
 
-from parzc import presets, tuning
+from parzc import presets
 from parzc.commands import evaluate, train
 from parzc.commands._run import read_features
 from parzc.datasets import get_space
 from parzc.models.baselines import BASELINES
 from parzc.ranker import Ranker
+from parzc.tuning import spaces
 
 SPACE = get_space("nb201")
 QUICK = SMALL_PAPER | {"training.epochs": 10}
@@ -70,10 +72,10 @@ def test_such_a_ranker_evaluates(run, csv_table, capsys):
 
 
 def test_its_settings_are_tuned(options, tmp_path, monkeypatch):
-    monkeypatch.setattr(tuning, "SEARCH_SPACES", {"quick_paper": lambda _: {}})
-    monkeypatch.setattr(tuning, "GRAPH_SPACES", {"gcn": lambda _: GCN})
+    among = {"graph.dim": IntDistribution(9, 9)}
+    monkeypatch.setattr(spaces, "SEARCH_SPACES", {("quick_paper", "gcn"): among})
     train.main([*options, "--encoder", "gcn", "--tune", "1", "--out", str(tmp_path)])
-    assert Ranker.load(tmp_path / "ranker").settings == GCN
+    assert Ranker.load(tmp_path / "ranker").settings == {"graph": "gcn", "graph.dim": 9}
 
 
 def refused(capsys, *arguments):

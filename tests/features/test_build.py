@@ -13,13 +13,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from joblib.externals.loky import get_reusable_executor
 from tables import same
 
 import parzc
 from parzc.datasets import get_space
 from parzc.errors import InputError
-from parzc.features import build, extract, list_proxies, list_statistics
+from parzc.features import extract, list_proxies, list_statistics
+from parzc.features._chunks import Extraction
 from parzc.features.build import ExtractionConfig, build_store, load_batch
 from parzc.features.store import FeatureStore
 
@@ -91,10 +91,7 @@ def test_a_network_that_nothing_flows_through_is_kept_with_its_reasons(reference
 
 
 def test_the_number_of_workers_does_not_matter(reference, tmp_path):
-    try:
-        store = build_store(tmp_path, CONFIG, ARCHS, workers=2)
-    finally:
-        get_reusable_executor().shutdown(wait=True)
+    store = build_store(tmp_path, CONFIG, ARCHS, workers=2)
     assert len(list(store.path.glob("shard-*"))) == 2
     assert same(store.read(), reference.read())
 
@@ -103,12 +100,12 @@ def test_what_is_there_is_not_extracted_again(reference, tmp_path, monkeypatch):
     build_store(tmp_path, CONFIG, ARCHS[:3], workers=1)
     extracted = []
 
-    def watched(path, config, archs):
+    def watched(self, archs):
         extracted.extend(archs)
-        return original(path, config, archs)
+        return original(self, archs)
 
-    original = build._extract_chunk
-    monkeypatch.setattr(build, "_extract_chunk", watched)
+    original = Extraction.__call__
+    monkeypatch.setattr(Extraction, "__call__", watched)
     assert same(build_store(tmp_path, CONFIG, ARCHS[:5], workers=1).read(), reference.read(sorted(ARCHS[:5])))
     assert sorted(extracted) == sorted(ARCHS[3:5])
     build_store(tmp_path, CONFIG, ARCHS[:5], workers=1)

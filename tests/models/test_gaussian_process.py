@@ -9,7 +9,7 @@ from scipy.optimize import minimize
 
 from parzc.features.scaling import normal_scores
 from parzc.models import gaussian_process
-from parzc.models.gaussian_process import GaussianProcess
+from parzc.models.gaussian_process import GaussianProcess, _flat
 
 SHAPES = ((3, 4), (5,), (2,))
 CENTRES = np.array([-math.log(5)] * 4 + [0.3] * 2 + [-2.5])
@@ -290,3 +290,15 @@ def test_missing_values_do_not_pass_for_values():
         broken[part][3] = math.nan
         with pytest.raises(RuntimeError):
             GaussianProcess(8, SHAPES).fit(broken, labels, pool, 0)
+
+
+def test_the_covariance_of_two_networks_is_what_is_left_of_their_kernel():
+    process, inputs, *_ = fitted(8)
+    new = rows(5, 9)
+    got = process.covariance(*new)
+    noise = float(process.log_noise.exp())
+    torch.testing.assert_close(got.diagonal() + noise, process.variance(*new))
+    known, points = _flat(inputs), _flat(new)
+    prior = process._between(known, known) + (noise + JITTER) * torch.eye(8, dtype=torch.float64)
+    across = process._between(known, points)
+    torch.testing.assert_close(got, process._between(points, points) - across.T @ torch.linalg.inv(prior) @ across)

@@ -1,0 +1,117 @@
+"""Processes of this machine."""
+
+import ctypes
+import gc
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from joblib.externals.loky.process_executor import ProcessPoolExecutor, TerminatedWorkerError
+
+from parzc.features.engines._base import Chunk, Lost, R
+
+GROWTH = 200_000_000
+"""Bytes by which a worker may grow beyond what its first chunk left; then another takes its place.
+
+loky stops a worker that grows by 300 MB, and warns whoever watches.
+"""
+
+ENVIRONMENT = {name: "1" for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
+
+
+class LocalEngine:
+    """Runs chunks in processes of this machine, or in this process if there is to be one only.
+
+    Args:
+        workers: how many processes, each with one thread.
+    """
+
+    def __init__(self, workers: int) -> None:
+        self.workers = workers
+
+    def run(self, work: Callable[[Chunk], R], chunks: Iterator[Chunk]) -> Iterator[tuple[Chunk, R | Lost]]:
+        """Give each chunk with its result; see `Engine`."""
+        if self.workers == 1:
+            while (chunk := next(chunks, None)) is not None:
+                yield chunk, work(chunk)
+            return
+        # A process starts with its first chunk, so that there are no more than there are chunks.
+        idle = [_Worker(work) for _ in range(self.workers)]
+        busy: dict[Future[Any], tuple[_Worker, Chunk]] = {}
+        try:
+            while True:
+                while idle and (chunk := next(chunks, None)) is not None:
+                    worker = idle.pop()
+                    busy[worker.submit(chunk)] = worker, chunk
+                if not busy:
+                    return
+                done, _ = wait(busy, return_when=FIRST_COMPLETED)
+                for future in done:
+                    worker, chunk = busy.pop(future)
+                    idle.append(worker)
+                    yield chunk, worker.result(future)
+        finally:
+            for worker in [*idle, *(worker for worker, _ in busy.values())]:
+                worker.stop(now=bool(busy))
+
+
+class _Worker:
+    """One process, replaced when it has died or grown; alone in its pool, so that a death is blamed on its chunk."""
+
+    def __init__(self, work: Callable[[Chunk], Any]) -> None:
+        self._work = work
+        self._pool: ProcessPoolExecutor | None = None
+
+    def submit(self, chunk: Chunk) -> Future[Any]:
+        if self._pool is None:
+            self._pool = ProcessPoolExecutor(1, initializer=_begin, initargs=(self._work,), env=ENVIRONMENT)
+            self._first = 0
+        future: Future[Any] = self._pool.submit(_call, chunk)
+        return future
+
+    def result(self, future: Future[Any]) -> Any:
+        try:
+            result, memory = future.result()
+        except TerminatedWorkerError:
+            self.stop(now=True)
+            return Lost("the process that computed it was killed or crashed, perhaps for lack of memory")
+        self._first = self._first or memory
+        if memory - self._first > GROWTH:
+            self.stop()
+        return result
+
+    def stop(self, now: bool = False) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(wait=True, kill_workers=now)
+            self._pool = None
+
+
+_work: Callable[[Chunk], Any]
+"""What the process of a worker does."""
+
+
+def _begin(work: Callable[[Chunk], Any]) -> None:
+    global _work
+    _work = work
+
+
+def _call(chunk: Chunk) -> tuple[Any, int]:
+    return _work(chunk), resident_after_trim()
+
+
+def resident_after_trim() -> int:
+    """Give memory that is not used back to the system, and return what this process still holds, in bytes.
+
+    The allocator of glibc keeps what was freed between blocks that are in use; networks of all sizes leave many such
+    holes. 0 where the system does not tell.
+    """
+    gc.collect()
+    if sys.platform == "linux":
+        with suppress(OSError, AttributeError):
+            ctypes.CDLL(None).malloc_trim(0)
+        with suppress(OSError, ValueError, IndexError):
+            return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+    return 0

@@ -1,0 +1,179 @@
+"""How processes share the trials of a study, so that all of them together finish as many as are wanted.
+
+A study has places, numbered from 0 as its trials are added. Each place is to end with one finished trial: completed or
+pruned. What is wanted is queued as a waiting trial; only one process can turn it into a running one, whatever the
+storage. The running trial beats, and names its process. Where the process is gone, or the beat has stood still for
+too long, another process fails the trial and queues another attempt at the same place, with the same settings. A
+process that was only slow learns so at its next report and turns to another place. If two processes queue the
+same thing at a time, the first in the order of the storage counts, and what is left over is the next place.
+
+Optuna's own heartbeat serves databases only, and its `n_trials` are those of one process.
+"""
+
+import os
+import socket
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import optuna
+from optuna.exceptions import UpdateFinishedTrialError
+from optuna.storages import BaseStorage
+from optuna.trial import FrozenTrial, TrialState
+
+BEAT_SECONDS = 10.0
+"""Between two beats of a running trial."""
+DEAD_SECONDS = 120.0
+"""A trial whose beat nobody has seen to change for so long is given up."""
+POLL_SECONDS = 1.0
+"""Between two looks at the trials of others."""
+
+
+def _machine() -> str:
+    """Return what tells apart the machines, and containers, that number processes on their own."""
+    try:
+        namespace = os.readlink("/proc/self/ns/pid")
+    except OSError:
+        namespace = ""
+    return f"{socket.gethostname()} {namespace}".strip()
+
+
+def places(trials: Sequence[FrozenTrial]) -> list[list[FrozenTrial]]:
+    """Return the attempts at each place, in order."""
+    attempts: list[list[FrozenTrial]] = []
+    for trial in sorted(trials, key=lambda trial: trial.number):
+        place = trial.user_attrs.get("place")
+        if place is None:
+            attempts.append([trial])
+        else:
+            attempts[place].append(trial)
+    return attempts
+
+
+def valid(attempts: Sequence[FrozenTrial]) -> FrozenTrial | None:
+    """Return the attempt that counts: the first that has not failed, if there is one."""
+    return next((trial for trial in attempts if trial.state != TrialState.FAIL), None)
+
+
+class Worker:
+    """A process's part in a study.
+
+    Args:
+        study: which may be shared.
+        storage: of the study.
+        trials: number of places to fill.
+    """
+
+    def __init__(self, study: optuna.Study, storage: BaseStorage, trials: int) -> None:
+        self.study, self.storage, self.trials = study, storage, trials
+        self.study_id = storage.get_study_id_from_name(study.study_name)
+        self._beats: dict[int, tuple[object, float]] = {}
+
+    def places(self) -> list[list[FrozenTrial]]:
+        """Return the attempts at each place that is there, also beyond those wanted."""
+        return places(self.storage.get_all_trials(self.study_id, deepcopy=False))
+
+    def finished(self) -> list[FrozenTrial]:
+        """Return the completed and pruned trials in the order of their places."""
+        counted = [valid(attempts) for attempts in self.places()]
+        return [trial for trial in counted if trial is not None and trial.state.is_finished()]
+
+    def claim(self) -> tuple[int, int] | None:
+        """Return place and id of a trial that now belongs to this process, or nothing once all are finished.
+
+        Waits while every place is taken and some are not finished.
+        """
+        while True:
+            known = self.places()[: self.trials]
+            for place, attempts in enumerate(known):
+                trial = valid(attempts)
+                if trial is not None and trial.state == TrialState.WAITING and self._start(trial):
+                    return place, self._id(trial)
+                if self._changed(place, attempts, trial):
+                    break
+            else:
+                if len(known) < self.trials:
+                    self.study.enqueue_trial({})
+                elif all(trial.state.is_finished() for trial in map(valid, known) if trial is not None):
+                    return None
+                else:
+                    time.sleep(POLL_SECONDS)
+
+    def _changed(self, place: int, attempts: Sequence[FrozenTrial], trial: FrozenTrial | None) -> bool:
+        """Give up a dead trial, queue another attempt where none counts, and return whether to look again."""
+        if trial is None:
+            self.study.enqueue_trial(attempts[-1].params, user_attrs={"place": place})
+        elif trial.state == TrialState.RUNNING and self._is_dead(trial):
+            self.finish(self._id(trial), TrialState.FAIL)
+        else:
+            return trial.state == TrialState.WAITING
+        return True
+
+    def finish(self, trial_id: int, state: TrialState, value: float | None = None) -> bool:
+        """End a trial and return whether it was still running."""
+        try:
+            self.storage.set_trial_state_values(trial_id, state, None if value is None else [value])
+            return True
+        except UpdateFinishedTrialError:
+            return False
+
+    @contextmanager
+    def beating(self, trial_id: int) -> Iterator[None]:
+        """Show that a trial of this process is being worked on."""
+        stop = threading.Event()
+
+        def beat() -> None:
+            count = 0
+            while not stop.wait(BEAT_SECONDS):
+                count += 1
+                try:
+                    self.storage.set_trial_user_attr(trial_id, "beat", count)
+                except UpdateFinishedTrialError:
+                    return
+                except Exception:
+                    # A storage that is away for a moment costs a beat; if it stays away, the next report says so.
+                    continue
+
+        thread = threading.Thread(target=beat, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            thread.join()
+
+    def _start(self, trial: FrozenTrial) -> bool:
+        try:
+            if not self.storage.set_trial_state_values(self._id(trial), TrialState.RUNNING):
+                return False
+            owner = {"machine": _machine(), "process": os.getpid()}
+            self.storage.set_trial_user_attr(self._id(trial), "owner", owner)
+        except UpdateFinishedTrialError:
+            return False
+        return True
+
+    def _id(self, trial: FrozenTrial) -> int:
+        return int(self.storage.get_trial_id_from_study_id_trial_number(self.study_id, trial.number))
+
+    def _is_dead(self, trial: FrozenTrial) -> bool:
+        owner = trial.user_attrs.get("owner", {})
+        if owner.get("machine") == _machine() and not _runs(owner["process"]):
+            return True
+        # The clocks of two machines may differ: what counts is how long this process has seen no change.
+        beat, now = trial.user_attrs.get("beat"), time.monotonic()
+        before, since = self._beats.get(trial.number, (beat, now))
+        self._beats[trial.number] = (beat, since if before == beat else now)
+        return bool(before == beat) and now - since > DEAD_SECONDS
+
+
+def _runs(process: int) -> bool:
+    if os.name != "posix":
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -1,0 +1,160 @@
+"""Where a study is kept: a journal file, or a database that Optuna takes by its URL."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.exceptions import DuplicatedStudyError
+from optuna.storages import BaseStorage, InMemoryStorage, JournalStorage
+from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
+
+from parzc.errors import InputError
+
+Location = str | Path | None
+
+
+def open_storage(location: Location) -> BaseStorage:
+    """Open, or create, the storage at a path (journal file) or URL (database); in memory if there is none.
+
+    A last line without its end, which a crash in the middle of writing leaves, is cut from a journal.
+
+    Raises:
+        InputError: if the journal is damaged, or the database cannot be used.
+    """
+    if location is None:
+        return InMemoryStorage()
+    return _open_database(str(location)) if "://" in str(location) else _open_journal(Path(location))
+
+
+def _open_journal(path: Path) -> BaseStorage:
+    if not path.parent.is_dir():
+        raise InputError(f"{path.parent} is not a folder; create it, or keep the journal elsewhere")
+    if path.is_dir():
+        raise InputError(f"{path} is a folder; name a file for the journal")
+    # The lock is a link to the journal: a relative one leads nowhere, and Optuna would wait for ever for a dead owner.
+    absolute = str(path.resolve())
+    lock = JournalFileSymlinkLock(absolute)
+    if path.exists():
+        # Whoever writes holds the lock, so that a line without its end is nobody's work in progress.
+        lock.acquire()
+        try:
+            _check_journal(path)
+        finally:
+            lock.release()
+    try:
+        return JournalStorage(JournalFileBackend(absolute, lock_obj=lock))
+    except (ValueError, LookupError, TypeError, AttributeError, AssertionError) as reason:
+        raise _damaged(path, f"{type(reason).__name__}: {reason}") from None
+
+
+def _check_journal(path: Path) -> None:
+    lines = path.read_bytes().splitlines(keepends=True)
+    whole = sum(map(len, lines))
+    if lines and not lines[-1].endswith(b"\n"):
+        whole -= len(lines.pop())
+        if not lines:
+            raise _damaged(path, "it holds no whole line")
+    for number, line in enumerate(lines, start=1):
+        try:
+            record = json.loads(line)
+        except (ValueError, RecursionError):
+            record = None
+        if not isinstance(record, dict) or not {"op_code", "worker_id"} <= record.keys():
+            raise _damaged(path, f"line {number} is no record")
+    if whole < path.stat().st_size:
+        with path.open("r+b") as stream:
+            stream.truncate(whole)
+
+
+def _damaged(path: Path, why: str) -> InputError:
+    return InputError(f"{path} is not a journal of Optuna, or damaged ({why}); delete it, or name another")
+
+
+def _open_database(url: str) -> BaseStorage:
+    # Both come with optuna's import of a database only.
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import SQLAlchemyError
+
+    name = url.split("://")[0] + "://…"
+    try:
+        name = make_url(url).render_as_string(hide_password=True)
+        return optuna.storages.RDBStorage(url)
+    except (SQLAlchemyError, ImportError, ValueError, RuntimeError) as reason:
+        why = str(reason).splitlines()[0][:200].replace(url, name)
+        raise InputError(f"the storage {name} cannot be used ({why}); give a journal file or a database URL") from None
+
+
+def open_study(storage: BaseStorage, name: str, location: Location, identity: dict[str, Any]) -> optuna.Study:
+    """Create a study, or join one of the same identity.
+
+    Args:
+        storage: which keeps it.
+        name: of the study.
+        location: of the storage, for messages.
+        identity: everything that trials depend on, as json values.
+
+    Raises:
+        InputError: if there is a study of this name whose trials depend on something else.
+    """
+    pruner = optuna.pruners.MedianPruner(n_startup_trials=5)
+    try:
+        study = optuna.load_study(storage=storage, study_name=name, pruner=pruner)
+    except KeyError:
+        study = _create(storage, name, pruner)
+    # Whoever comes between the creation and this line writes the same, or is told so by `check_identity`.
+    if "identity" not in study.user_attrs:
+        study.set_user_attr("identity", identity)
+    check_identity(study, location, identity)
+    return study
+
+
+def _create(storage: BaseStorage, name: str, pruner: optuna.pruners.BasePruner) -> optuna.Study:
+    try:
+        return optuna.create_study(storage=storage, study_name=name, direction="maximize", pruner=pruner)
+    except DuplicatedStudyError:
+        # Another process was quicker.
+        return optuna.load_study(storage=storage, study_name=name, pruner=pruner)
+
+
+def check_identity(study: optuna.Study, location: Location, identity: dict[str, Any]) -> None:
+    """Raise `InputError` that names the first difference if the trials of a study depend on something else."""
+    there, here = _flat(study.user_attrs["identity"]), _flat(identity)
+    for key in {**here, **there}:
+        if there.get(key) != here.get(key):
+            was, now = (str(values.get(key, "absent")) for values in (there, here))
+            raise InputError(
+                f"{_shown(location)} holds a study '{study.study_name}' of other trials: {key} is {was} there and "
+                f"{now} here; repeat what it was made with, or name another study or storage"
+            )
+
+
+def _shown(location: Location) -> str:
+    if location is None or "://" not in str(location):
+        return str(location)
+    from sqlalchemy.engine import make_url
+
+    return make_url(str(location)).render_as_string(hide_password=True)
+
+
+def _flat(record: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in record.items():
+        flat |= _flat(value, f"{prefix}{key} ") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return flat
+
+
+def load_study(location: str | Path, name: str) -> optuna.Study:
+    """Return a study of a storage, to look at.
+
+    Raises:
+        InputError: if there is no such study, or the storage is damaged.
+    """
+    if "://" not in str(location) and not Path(location).is_file():
+        raise InputError(f"there is no journal {location}; correct the path")
+    storage = open_storage(location)
+    try:
+        return optuna.load_study(storage=storage, study_name=name)
+    except KeyError:
+        names = ", ".join(optuna.get_all_study_names(storage)) or "none"
+        raise InputError(f"{_shown(location)} holds no study '{name}'; it holds: {names}") from None

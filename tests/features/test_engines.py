@@ -1,0 +1,228 @@
+"""Engines: the same results whatever runs them; deaths of workers are survived and blamed on what caused them."""
+
+import os
+import signal
+import time
+
+import numpy as np
+import pytest
+from tables import same
+
+from parzc.datasets import get_space
+from parzc.errors import InputError
+from parzc.features import ExtractionConfig, build_store
+from parzc.features._chunks import Chunks, Extraction
+from parzc.features.engines import LocalEngine, Lost, RayEngine, get_engine
+from parzc.features.store import FeatureStore
+
+SPACE = get_space("nb201")
+CONFIG = ExtractionConfig("nb201", batch=2, proxies=("params", "l2_norm"))
+CHEAP = [arch for arch in SPACE.archs() if "conv" not in arch]
+ARCHS = sorted({SPACE.canonical(arch) for arch in CHEAP})[:24]
+"""Without convolutions in the cells, so that each takes a few hundredths of a second."""
+
+
+class Stack:
+    """Chunks that may be put back after the last was taken."""
+
+    def __init__(self, chunks):
+        self.left, self.taken = list(chunks), 0
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        if not self.left:
+            raise StopIteration
+        self.taken += 1
+        return self.left.pop()
+
+
+class Upper:
+    """Work for tests: letters in upper case; some letters mean harm."""
+
+    def __call__(self, chunk):
+        if "raise" in chunk:
+            raise ValueError("no such letter")
+        if "die" in chunk:
+            os.kill(os.getpid(), signal.SIGKILL)
+        time.sleep(0.02)
+        return [letter.upper() for letter in chunk], os.getpid()
+
+
+def test_one_worker_is_this_process():
+    chunks = [[f"a{i}", f"b{i}"] for i in range(3)]
+    found = list(LocalEngine(1).run(Upper(), Stack(chunks)))
+    assert [chunk for chunk, _ in found] == chunks[::-1]
+    assert all(result == ([letter.upper() for letter in chunk], os.getpid()) for chunk, result in found)
+
+
+def test_two_workers_share_the_chunks_and_one_that_dies_is_replaced():
+    """A worker gets a chunk only when the last result was kept."""
+    chunks = Stack([["a", "die"], *([str(i)] for i in range(8))])
+    found, kept = {}, 0
+    for chunk, result in LocalEngine(2).run(Upper(), chunks):
+        found[tuple(chunk)] = result
+        if isinstance(result, Lost):
+            chunks.left.append(["a"])
+        assert chunks.taken <= kept + 2
+        time.sleep(0.05)
+        kept += 1
+    assert found.pop(("a", "die")).reason.startswith("the process that computed it was killed or crashed")
+    assert {key: value[0] for key, value in found.items()} == {(x,): [x.upper()] for x in "01234567a"}
+    pids = {pid for _, pid in found.values()}
+    assert len(pids) in (2, 3) and os.getpid() not in pids
+
+
+def test_an_error_of_the_work_is_raised():
+    with pytest.raises(ValueError, match="no such letter"):
+        list(LocalEngine(2).run(Upper(), Stack([["raise"]])))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("slurm",), "there is no engine 'slurm'; choose one of local, ray"),
+        (("local", 0), "0 workers do nothing; give at least 1"),
+        (("local", 1, "there:1"), "the engine 'local' has no address; leave --address out, or take --engine ray"),
+    ],
+)
+def test_an_engine_that_makes_no_sense_is_refused(tmp_path, arguments, sentence):
+    with pytest.raises(InputError, match=f"^{sentence}$"):
+        get_engine(*arguments)
+    engine, workers, address = (*arguments, None, "")[:3] if len(arguments) < 3 else arguments
+    with pytest.raises(InputError, match=f"^{sentence}$"):
+        build_store(tmp_path / "store", CONFIG, ARCHS, workers, engine=engine, address=address or "")
+    assert not (tmp_path / "store").exists()
+
+
+def test_engines_by_name():
+    assert isinstance(get_engine(), LocalEngine) and get_engine().workers == os.cpu_count()
+    assert get_engine("local", 3).workers == 3
+    ray = get_engine("ray", 3, "here:1")
+    assert isinstance(ray, RayEngine) and (ray.workers, ray.address) == (3, "here:1")
+
+
+EXTRACT = Extraction._extract
+
+
+def test_an_arch_that_fails_is_recorded_and_the_others_go_on(tmp_path, monkeypatch, capsys):
+    bad = {ARCHS[3]: "one", ARCHS[20]: "two"}
+
+    def extract(self, arch):
+        if arch in bad:
+            raise RuntimeError(f"fault\nnumber {bad[arch]}")
+        return EXTRACT(self, arch)
+
+    monkeypatch.setattr(Extraction, "_extract", extract)
+    store = build_store(tmp_path, CONFIG, ARCHS, workers=1, progress=True)
+    reasons = {arch: f"RuntimeError: fault number {number}" for arch, number in bad.items()}
+    assert store.failed == FeatureStore.open(tmp_path).manifest["failed"] == reasons
+    assert set(store.archs) == set(ARCHS) - set(bad)
+    assert "24 of 24 archs" in (error := capsys.readouterr().err) and ", 2 failed" in error
+    # The next call tries them again.
+    del bad[ARCHS[3]]
+    assert set(build_store(tmp_path, CONFIG, ARCHS, workers=1).failed) == {ARCHS[20]}
+    del bad[ARCHS[20]]
+    store = build_store(tmp_path, CONFIG, ARCHS, workers=1)
+    assert store.failed == store.manifest["failed"] == {} and len(store) == 24
+
+
+class Fragile:
+    """An engine whose workers die over one architecture."""
+
+    def __init__(self, arch):
+        self.arch, self.deaths = arch, []
+
+    def run(self, work, chunks):
+        while (chunk := next(chunks, None)) is not None:
+            if self.arch in chunk:
+                self.deaths.append(len(chunk))
+            yield chunk, Lost("out of memory") if self.arch in chunk else work(chunk)
+
+
+def test_an_arch_that_kills_its_worker_is_recorded_and_its_chunk_is_not_lost(tmp_path, monkeypatch):
+    engine = Fragile(ARCHS[5])
+    monkeypatch.setattr("parzc.features.build.get_engine", lambda *_: engine)
+    store = build_store(tmp_path, CONFIG, ARCHS)
+    assert store.failed == {ARCHS[5]: "out of memory"}
+    assert set(store.archs) == set(ARCHS) - {ARCHS[5]}
+    assert engine.deaths == [16, 1, 1] or engine.deaths == [8, 1, 1]
+
+
+class Dying:
+    """An engine all of whose workers die."""
+
+    def __init__(self):
+        self.deaths = 0
+
+    def run(self, _work, chunks):
+        for chunk in chunks:
+            self.deaths += 1
+            yield chunk, Lost("no memory at all")
+
+
+def test_workers_that_die_whatever_they_get_end_the_run(tmp_path, monkeypatch):
+    engine = Dying()
+    monkeypatch.setattr("parzc.features.build.get_engine", lambda *_: engine)
+    with pytest.raises(InputError, match=r"^every worker dies: no memory at all; take fewer --workers, or a smaller"):
+        build_store(tmp_path, CONFIG, ARCHS)
+    assert engine.deaths == 9
+    assert len(FeatureStore.open(tmp_path)) == 0
+
+
+def test_a_full_disk_ends_with_one_sentence_and_the_run_goes_on_later(tmp_path, monkeypatch):
+    from parzc.features import _files
+
+    replaced = 0
+
+    def fsync(stream):
+        nonlocal replaced
+        replaced += 1
+        if replaced > 6:
+            raise OSError(28, "No space left on device")
+        return original_fsync(stream)
+
+    original_fsync = os.fsync
+    with monkeypatch.context() as patched:
+        patched.setattr(_files.os, "fsync", fsync)
+        with pytest.raises(InputError, match=r"^cannot write to .* \(No space left on device\); nothing"):
+            build_store(tmp_path, CONFIG, ARCHS, workers=1)
+    assert not list(tmp_path.glob(".*.partial"))
+    reference = build_store(tmp_path / "reference", CONFIG, ARCHS, workers=1)
+    assert same(build_store(tmp_path, CONFIG, ARCHS, workers=1).read(), reference.read())
+
+
+def test_chunks_come_once_each_and_again_when_put_back(tmp_path):
+    store = FeatureStore.create(tmp_path, {}, {})
+    archs = [str(i) for i in range(10)]
+    chunks = Chunks(archs, 4, store)
+    assert len(chunks) == 3
+    found = list(chunks)
+    assert sorted(found) == [archs[:4], archs[4:8], archs[8:]]
+    assert next(chunks, None) is None
+    chunks.put_back(["3", "4"])
+    assert list(chunks) == [["3"], ["4"]]
+
+
+def test_what_others_add_meanwhile_is_left_out(tmp_path, monkeypatch):
+    from parzc.features import _chunks
+
+    monkeypatch.setattr(_chunks, "LOOK", 0.0)
+    reference = build_store(tmp_path / "reference", CONFIG, ARCHS[:4], workers=1)
+    store = FeatureStore.create(tmp_path / "store", reference.manifest["config"], reference.definitions)
+    chunks = Chunks(ARCHS[:6], 3, FeatureStore.open(store.path))
+    store.append(reference.read(ARCHS[1:4]))
+    assert sorted(arch for chunk in chunks for arch in chunk) == sorted([ARCHS[0], *ARCHS[4:6]])
+    assert chunks.others == 3
+
+
+def test_all_shards_have_the_same_block_columns(tmp_path):
+    """The first network has no blocks whose values exist; read alone it has the columns of the others all the same."""
+    dead = "|none~0|+|none~0|none~1|+|none~0|none~1|none~2|"
+    config = ExtractionConfig("nb201", batch=2, proxies=("expressivity", "trainability"))
+    table = build_store(tmp_path, config, [dead], workers=1).read()
+    assert {name: values.tolist() for name, values in table.block_statistics.items()} == {
+        "expressivity": [], "trainability": [],
+    }  # fmt: skip
+    assert np.isnan(table.scores["expressivity"][0])
