@@ -2,6 +2,8 @@
 
 from parzc.datasets._base import Cost, Graph, Slot, Space, Task, initialise
 from parzc.datasets._cost import count_cost
+from parzc.datasets.autoformer import AutoFormerBase, AutoFormerSmall, AutoFormerTiny
+from parzc.datasets.darts import NDSENAS, NDSPNAS, Darts, NDSAmoeba, NDSDarts, NDSNASNet
 from parzc.datasets.nats_sss import NATSSize
 from parzc.datasets.nb101 import NB101
 from parzc.datasets.nb201 import NB201
@@ -27,11 +29,12 @@ __all__ = [
 ]
 
 _SPACES: dict[str, type[Space]] = {
-    NB201.name: NB201,
-    NB101.name: NB101,
-    TransNASMicro.name: TransNASMicro,
-    TransNASMacro.name: TransNASMacro,
-    NATSSize.name: NATSSize,
+    space.name: space
+    for space in (
+        *(NB201, NB101, TransNASMicro, TransNASMacro, NATSSize),
+        *(Darts, NDSDarts, NDSENAS, NDSNASNet, NDSAmoeba, NDSPNAS),
+        *(AutoFormerTiny, AutoFormerSmall, AutoFormerBase),
+    )
 }
 
 

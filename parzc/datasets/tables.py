@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from parzc.datasets import nas_bench_101, nats_bench, transnas_bench
+from parzc.datasets import nas_bench_101, nats_bench, nds, transnas_bench, vitbench
 from parzc.datasets._base import Space
 from parzc.datasets.embedded import EMBEDDED
 from parzc.errors import InputError
@@ -170,6 +170,8 @@ FORMATS: tuple[Format, ...] = (
         transnas_bench.read_macro,
         ("transnas-macro",),
     ),
+    Format("NDS .json", nds.SOURCE, _ends_with(".json"), nds.read_json, nds.SPACES),
+    Format("ViT-Bench-101 .json", vitbench.SOURCE, _ends_with(".json"), vitbench.read_json, ("autoformer-tiny",)),
 )
 """Everything that can be read: a new format is one file with its reader and one line here."""
 

@@ -3,6 +3,7 @@
 from parzc.features import (
     az_nas,
     cost,
+    dss,
     gradient_statistics,
     jacobian,
     kernel,
@@ -16,7 +17,7 @@ from parzc.features import (
 from parzc.features._record import NodeFeatures
 from parzc.features._registry import ProxyInfo, list_block_statistics, list_proxies, list_statistics, proxy_info
 from parzc.features.aggregation import aggregate_ranks
-from parzc.features.az_nas import AZ_NAS
+from parzc.features.az_nas import AZ_NAS, AZ_NAS_VIT
 from parzc.features.build import ExtractionConfig, build_store
 from parzc.features.extract import Scores, extract, score
 from parzc.features.store import FeatureStore, shipped
@@ -24,6 +25,7 @@ from parzc.features.table import FeatureTable
 
 __all__ = [
     "AZ_NAS",
+    "AZ_NAS_VIT",
     "ExtractionConfig",
     "FeatureStore",
     "FeatureTable",
@@ -34,6 +36,7 @@ __all__ = [
     "az_nas",
     "build_store",
     "cost",
+    "dss",
     "extract",
     "gradient_statistics",
     "jacobian",

@@ -12,6 +12,10 @@ from parzc.features._registry import NodeValues, ProxyInfo, register
 AZ_NAS = ("expressivity", "progressivity", "trainability", "flops")
 """The proxies whose ranks AZ-NAS aggregates."""
 
+AZ_NAS_VIT = ("expressivity", "trainability", "flops")
+"""The same for vision transformers: without progressivity, as in the paper (sec. 4.1, footnote 1), because attention is
+nearly alike for all tokens of Gaussian inputs, so that features need not expand from block to block."""
+
 
 def _entropies(passes: Passes) -> NodeValues:
     entropy = passes.blocks.entropy

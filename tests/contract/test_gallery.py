@@ -199,6 +199,7 @@ WITHOUT_A_VALUE = {
     # Nothing nonlinear follows the last batch norm, so that the shares of the inputs cancel.
     ("mobilenet", "ntk"): "linearly dependent",
     ("mobilenet", "grasp"): "derivative for aten::hardsigmoid_backward is not implemented",
+    **{(network, "dss"): "the network has no attention" for network in GALLERY if network != "vit"},
 }
 """The proxies without a value, and why."""
 

@@ -9,7 +9,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from parzc.datasets import get_space
-from parzc.features import AZ_NAS, aggregate_ranks, extract, list_block_statistics, score
+from parzc.datasets._base import initialise
+from parzc.datasets._vit import VisionTransformer
+from parzc.features import AZ_NAS, AZ_NAS_VIT, aggregate_ranks, extract, list_block_statistics, score
 from parzc.features._state import Drawn, random_signs
 
 NAMES = ["expressivity", "progressivity", "trainability"]
@@ -166,3 +168,24 @@ def test_the_proxies_aggregate_within_a_population():
         sum(math.log(sum(other <= value for other in columns[name]) / 3) for name, value in row.items()) for row in rows
     ]
     np.testing.assert_allclose(aggregate_ranks(columns), expected)
+
+
+def test_vision_transformers_are_ranked_without_progressivity():
+    """Expressivity of the tokens that enter the first layer and leave each layer, and that set of proxies."""
+    network = initialise(lambda: VisionTransformer(12, [1, 1], [24, 36], 32, 5), seed=0)
+    features = extract(network, torch.randn(3, 3, 32, 32), proxies=AZ_NAS_VIT, seed=2)
+    assert set(features.scores) == set(AZ_NAS_VIT) == {*AZ_NAS} - {"progressivity"}
+    assert features.blocks == ("input of layers.0", "layers.0", "layers.1") and features.reasons == {}
+    drawn = Drawn(network, 2)
+    weights = {name: drawn.kaiming(name, p) for name, p in network.named_parameters()}
+    x = torch.randn(3, 3, 32, 32, generator=torch.Generator().manual_seed(2))
+    outputs = []
+    for module in (network.embedding, *network.layers):
+        module.register_forward_hook(lambda *_: outputs.append(_[2]))
+    torch.func.functional_call(network, weights, x)
+    expected = []
+    for output in outputs:
+        values = np.linalg.eigvalsh(np.cov(output.detach().double().flatten(0, 1).numpy().T)).clip(min=0)
+        shares = values[values > 0] / values.sum()
+        expected.append(-(shares * np.log(shares)).sum())
+    np.testing.assert_allclose(features.block_statistics["expressivity"], expected, rtol=1e-4)

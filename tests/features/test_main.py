@@ -195,3 +195,23 @@ def test_the_first_task_of_the_space_is_meant_where_none_is_named(tmp_path):
     arch.write_text("8:8:8:8:8")
     main(["nats-sss", str(tmp_path / "store"), "--archs", str(arch), "--proxies", "params", "--workers", "1"])
     assert FeatureStore.open(tmp_path / "store").manifest["config"]["task"] == "cifar10"
+
+
+def test_a_space_that_is_too_large_to_list_is_drawn_from_or_read(tmp_path, capsys):
+    """Its first task is meant where none is named; widths and depths of the file are kept."""
+    space = get_space("darts")
+    small = space.canonical(space.sample(1, 0)[0]).replace("width=32, depth=8", "width=2, depth=3")
+    (tmp_path / "archs.txt").write_text(small + "\n")
+    options = ["--workers", "1", "--batch", "1", "--proxies", "params", "n_layers"]
+    for which, name in (("--archs", str(tmp_path / "archs.txt")), ("--sample", "1")):
+        main(["darts", str(tmp_path / which), which, name, *options])
+        store = FeatureStore.open(tmp_path / which)
+        (arch,) = store.archs
+        cost, scores = space.cost(arch), store.read().scores
+        assert (scores["params"][0], scores["n_layers"][0]) == (cost.params, cost.n_layers)
+        assert store.manifest["config"]["task"] == "cifar10"
+    assert FeatureStore.open(tmp_path / "--archs").archs == (small,)
+    capsys.readouterr()
+    with pytest.raises(SystemExit):
+        main(["darts", str(tmp_path / "all")])
+    assert "too many to list; draw or name some of them" in capsys.readouterr().err

@@ -1,0 +1,93 @@
+"""DSS, the indicator of TF-TAS for vision transformers (Zhou et al., CVPR 2022, "Training-free Transformer Architecture
+Search"): synaptic diversity of attention and synaptic saliency of the perceptrons.
+
+Weights, all made absolute, carry the flow of an input of ones, as in synaptic flow; with R the summed output, the
+weight W of attention (of queries, keys and values, or of the projection behind) has the product of nuclear norms
+|dR/dW| * |W|, and any other linear map the sum of |dR/dW * W|. The convolution that makes the patches does not enter.
+
+The published code tells attention by names and shapes. Here a linear map is of attention if a softmax, or a fused
+attention, lies between it and the linear map before or behind it. The published code gives 0 for the weights of
+supernets on current versions of torch, because it reads the gradients of slices; here they have their values.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from parzc.features._passes import Passes, Undefined
+from parzc.features._registry import NodeValues, ProxyInfo, register
+from parzc.features._trace import Node
+
+
+def attention_nodes(nodes: Sequence[Node]) -> set[int]:
+    """Return the indices of the linear nodes that make the queries, keys and values of attention, or project it.
+
+    Args:
+        nodes: of a pass whose autograd graph is still alive.
+    """
+    owner = {call.origin: i for i, node in enumerate(nodes) for call in node.calls if call.origin is not None}
+    found: set[int] = set()
+    for i, node in enumerate(nodes):
+        for call in node.calls:
+            sources, attends = _before(call.source, owner)
+            if attends:
+                found |= {i, *sources}
+    return {i for i in found if nodes[i].kind == "linear"}
+
+
+def _before(start: Any, owner: dict[Any, int]) -> tuple[set[int], bool]:
+    """Return the nodes from which values come to `start`, and whether they pass through a softmax on their way."""
+    sources: set[int] = set()
+    attends, seen, stack = False, set(), [start]
+    while stack:
+        function = stack.pop()
+        if function is None or function in seen:
+            continue
+        seen.add(function)
+        if function in owner:
+            sources.add(owner[function])
+            continue
+        name = function.name()
+        attends |= "Softmax" in name or "ScaledDotProduct" in name
+        stack += [following for following, _ in function.next_functions]
+    return sources, attends
+
+
+def _dss(passes: Passes) -> NodeValues:
+    nodes = passes.synaptic_flow
+    attention = attention_nodes(nodes)
+    if not attention:
+        raise Undefined("the network has no attention, whose weights this indicator is about")
+    values = np.zeros(len(nodes))
+    for i, node in enumerate(nodes):
+        if i in attention:
+            values[i] = _nuclear_norm(node.gradient) * _nuclear_norm(node.weight)
+        elif node.kind == "linear":
+            values[i] = (node.weight * node.gradient).abs().sum().item()
+    return values
+
+
+def _nuclear_norm(matrix: torch.Tensor) -> float:
+    if not matrix.isfinite().all():
+        raise Undefined("the synaptic flow is not finite")
+    norm: float = torch.linalg.svdvals(matrix).sum().item()
+    return norm
+
+
+register(
+    ProxyInfo(
+        name="dss",
+        meaning="synaptic diversity of attention weights and synaptic saliency of other linear weights",
+        source="Zhou et al. 2022 (TF-TAS, CVPR), DSS-indicator; nuclear norms of each weight as one matrix",
+        bigger_is_better=True,
+        passes=("synaptic_flow",),
+        inputs="ones",
+        initialisation="absolute",
+        batch_norm="removed",
+        needs="attention",
+        elements="node",
+        node_values=_dss,
+    )
+)
