@@ -48,6 +48,7 @@ class Shape:
 class AutoFormer(Space):
     """The subnets of one supernet; subclasses say which."""
 
+    citation = "Chen et al., AutoFormer, ICCV 2021"
     tasks = MappingProxyType(
         {
             "imagenet": Task("imagenet", (3, 224, 224), 1000),

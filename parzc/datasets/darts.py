@@ -51,6 +51,7 @@ class CellSpace(Space):
     """A space of normal and reduction cells; subclasses define `name` and `family`."""
 
     family: Family
+    citation = "Radosavovic et al., On Network Design Spaces for Visual Recognition, ICCV 2019"
     tasks = MappingProxyType(
         {
             "cifar10": Task("cifar10", (3, 32, 32), 10),
@@ -303,6 +304,7 @@ class Darts(CellSpace):
     """The space of DARTS and NAS-Bench-301: four nodes, seven operations, all nodes concatenated."""
 
     name = "darts"
+    citation = "Liu et al., DARTS, ICLR 2019; Zela et al., NAS-Bench-301, ICLR 2022"
     family = Family(
         operations=(
             "max_pool_3x3",
