@@ -36,7 +36,7 @@ CURVES = {
     "gradient_boosting, operations only": (GREY, "v", "gradient boosting, operations only"),
     "parzc (paper, pinat)": (PURPLE, "D", "ParZC as in the paper, with PINAT"),
 }
-SEEDS = 5
+SEEDS = 3
 TSNE_NETWORKS = 2000
 
 
