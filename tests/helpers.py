@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from parzc.features import FeatureTable, NodeFeatures, proxy_info
+from parzc.features import FeatureTable, NodeFeatures, list_proxies, proxy_info
 from parzc.presets import PRESETS
 from parzc.ranker import Ranker
 
@@ -10,6 +10,9 @@ STATISTICS = ("grad_norm", "snip", "fisher", "l2_norm", "synflow", "synflow_bn",
 OTHER_SCORES = tuple(
     name for name in PRESETS["default"].scores if name not in (*STATISTICS, "params", "flops", "n_layers")
 )
+CONVOLUTIONAL = [name for name in list_proxies() if proxy_info(name).needs != "attention"]
+"""The proxies that networks without attention have."""
+NO_ATTENTION = {"dss": "the network has no attention, whose weights this indicator is about"}
 CELLS = ("cells.0", "cells.6", "cells.12")
 EDGES = ("0-1", "1-2", "0-3")
 SMALL = {

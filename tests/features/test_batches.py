@@ -6,6 +6,7 @@ import time
 import numpy as np
 import pytest
 import torch
+from helpers import CONVOLUTIONAL, NO_ATTENTION
 from slow_gradients import slow_sums
 from torch import nn
 from torch.nn import functional as F
@@ -48,7 +49,7 @@ def test_a_value_is_the_mean_over_the_batches(labels):
     parts = [None] * 3 if labels is None else labels.chunk(3)
     singles = [extract(network, x[4 * i : 4 * i + 4], parts[i], seed=5 + i) for i in range(3)]
     whole = extract(network, x, labels, seed=5, batches=3)
-    assert whole.reasons == {} and all(single.reasons == {} for single in singles)
+    assert all(found.reasons == NO_ATTENTION for found in (whole, *singles))
     assert (whole.nodes, whole.kinds, whole.blocks) == (singles[0].nodes, singles[0].kinds, singles[0].blocks)
     assert whole.fields.tolist() == singles[0].fields.tolist()
     assert (list(whole.scores), list(whole.statistics)) == (list_proxies(), list_statistics())
@@ -71,9 +72,10 @@ def test_seeds_are_those_of_the_batches():
 
 def test_one_batch_is_the_default():
     network, x = small(dropout=0.3), images(4)
-    one, default = extract(network, x, batches=1), extract(network, x)
+    one, default = extract(network, x, None, CONVOLUTIONAL, batches=1), extract(network, x, None, CONVOLUTIONAL)
     assert one.scores == default.scores and one.reasons == default.reasons == {}
-    assert score(network, x, batches=2) == extract(network, x, batches=2).scores != default.scores
+    two = extract(network, x, None, CONVOLUTIONAL, batches=2)
+    assert score(network, x, CONVOLUTIONAL, batches=2) == two.scores != default.scores
 
 
 def test_across_batches_are_all_that_compare_samples_but_gradsign():
@@ -128,7 +130,9 @@ def test_a_proxy_across_batches_does_not_depend_on_which_others_are_asked_for():
 def test_batches_that_do_not_differ_have_no_ratio():
     x, labels = torch.cat([images(4)] * 3), torch.cat([LABELS[:4]] * 3)
     found = extract(small(), x, labels, batches=3)
-    assert found.reasons == dict.fromkeys(["zico", "zico_signed"], "no gradient varies between the samples")
+    assert found.reasons == NO_ATTENTION | dict.fromkeys(
+        ["zico", "zico_signed"], "no gradient varies between the samples"
+    )
     assert math.isnan(found.scores["zico"]) and np.isnan(found.statistics["zico"]).all()
     assert found.scores["gsnr"] == 0
     assert found.scores["gsnr_mean"] == pytest.approx(found.scores["nasi"], rel=1e-9)

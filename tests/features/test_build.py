@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from helpers import NO_ATTENTION
 from tables import same
 
 import parzc
@@ -68,7 +69,8 @@ def test_the_store_holds_what_extract_gives(reference):
         for name, values in features.statistics.items():
             np.testing.assert_allclose(table.statistics[name][nodes], values, rtol=1e-5)
         for name, value in features.scores.items():
-            assert table.scores[name][i] == pytest.approx(value, rel=1e-5)
+            assert table.scores[name][i] == pytest.approx(value, rel=1e-5, nan_ok=True)
+        assert table.reasons[arch] == features.reasons == NO_ATTENTION
 
 
 def test_each_function_is_extracted_once(reference, tmp_path):

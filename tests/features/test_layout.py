@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from helpers import NO_ATTENTION
 from sampled_networks import NETWORKS, WithNorm
 from slow_gradients import LABELS, seeded
 from torch import nn
@@ -76,7 +77,7 @@ def images(end="flatten", middle="flatten", single=True):
 def test_views_give_the_values_of_flatten(end, middle, usual, single):
     (plain, x), (network, _) = images("flatten", usual, single), images(end, middle, single)
     one, other = extract(plain, x, LABELS), extract(network, x, LABELS)
-    assert one.reasons == {}
+    assert one.reasons == NO_ATTENTION
     rtol = 1e-3 if single else 1e-7
     assert_close(one, other, rtol)
     for name in list_statistics():
@@ -131,7 +132,7 @@ def test_a_network_that_overwrites_its_input_has_every_value():
     body = [nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 6, 3), nn.ReLU(), nn.Flatten(), nn.Linear(24, 5)]
     x = torch.randn(6, 3, 6, 6, dtype=torch.float64)
     expected, found = (extract(nn.Sequential(nn.ReLU(i), *body).double(), x, LABELS) for i in (False, True))
-    assert expected.reasons == found.reasons == {}
+    assert expected.reasons == found.reasons == NO_ATTENTION
     assert_close(found, expected, 1e-9)
 
 
