@@ -1,9 +1,9 @@
-"""How much faster two worker processes extract than one, and the memory that parent and workers take, recorded.
+"""How much faster two worker processes extract than one process, and the memory that they take, recorded.
 
     python benchmarks/engines.py
 
-Cells of NAS-Bench-201 with everything but GraSP, by one worker process and by two in alternating turns on a machine
-that does nothing else.
+Cells of NAS-Bench-201 with everything but GraSP, in one process and by two workers, which have to start first, in
+alternating turns on a machine that does nothing else.
 """
 
 import argparse

@@ -95,7 +95,7 @@ def going_on(folder: Path, archs: int) -> int:
     wanted = sorted(arch(i) for i in range(archs + PART))
     store = FeatureStore.create(folder, {"space": "made up"}, DEFINITIONS)
     assert store.set_aside_damaged(wanted) == []
-    chunks = list(Chunks(store.lacking(wanted), 16, FeatureStore.open(folder)))
+    chunks = list(Chunks(store.lacking(wanted), 16, store))
     return sum(map(len, chunks))
 
 

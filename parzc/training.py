@@ -89,7 +89,8 @@ def train(
 def _loss(config: TrainingConfig) -> Callable[[Tensor, Tensor], Tensor]:
     terms = [LOSSES[name] for name in config.loss.split("+")]
     terms = [partial(diff_kendall, alpha=config.alpha) if term is diff_kendall else term for term in terms]
-    return lambda scores, targets: torch.stack([term(scores, targets) for term in terms]).sum()
+    first, *others = terms
+    return lambda scores, targets: sum((term(scores, targets) for term in others), first(scores, targets))
 
 
 def _optimizer(model: nn.Module, config: TrainingConfig) -> torch.optim.Optimizer:

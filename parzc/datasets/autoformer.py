@@ -51,12 +51,10 @@ class AutoFormer(Space):
     citation = "Chen et al., AutoFormer, ICCV 2021"
     tasks = MappingProxyType(
         {
-            "imagenet": Task("imagenet", (3, 224, 224), 1000),
-            "imagenet112": Task("imagenet112", (3, 112, 112), 1000),
-            "imagenet64": Task("imagenet64", (3, 64, 64), 1000),
-            "cifar100": Task("cifar100", (3, 224, 224), 100),
-            "flowers": Task("flowers", (3, 224, 224), 102),
-            "chaoyang": Task("chaoyang", (3, 224, 224), 4),
+            "imagenet": Task("imagenet", (3, 224, 224), 1000, step=PATCH),
+            "cifar100": Task("cifar100", (3, 224, 224), 100, step=PATCH),
+            "flowers": Task("flowers", (3, 224, 224), 102, step=PATCH),
+            "chaoyang": Task("chaoyang", (3, 224, 224), 4, step=PATCH),
         }
     )
     columns = ("layer_num", "embed_dim", "mlp_ratio", "num_heads")

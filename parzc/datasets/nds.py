@@ -4,14 +4,13 @@ A file is a JSON list of records of trained networks, or the lists `top` and `mi
 the architecture (`genotype`, `width`, `depth`) and `test_ep_top1` the test error in per cent after each epoch.
 """
 
-import json
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from parzc.datasets._genotype import Cell, Genotype
-from parzc.errors import InputError
+from parzc.datasets._json_records import read_records
 
 SOURCE = "NDS (Radosavovic et al. 2019), official file of one family"
 SPACES = ("nds-darts", "nds-enas", "nds-nasnet", "nds-amoeba", "nds-pnas")
@@ -26,24 +25,7 @@ def read_json(path: Path) -> pd.DataFrame:
     Raises:
         InputError: if the file is no JSON of this structure; the record is named.
     """
-    try:
-        records = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{path} cannot be read as JSON ({error}); give an intact file of NDS") from error
-    if isinstance(records, dict):
-        records = [record for part in ("top", "mid") for record in records.get(part, [])]
-    if not isinstance(records, list) or not records:
-        raise InputError(f"{path} holds no list of records; give an official file of NDS")
-    rows = []
-    for number, record in enumerate(records):
-        try:
-            rows.append(_row(record))
-        except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
-            raise InputError(
-                f"{path}, record {number}: {type(error).__name__} ({error}) where a record of NDS has net and "
-                "test_ep_top1; give the official file of a cell-based family"
-            ) from error
-    return pd.DataFrame(rows, index=[f"record {number}" for number in range(len(rows))])
+    return read_records(path, "NDS", _row, "net and test_ep_top1")
 
 
 def _row(record: dict[str, Any]) -> dict[str, object]:

@@ -4,13 +4,12 @@ A file is a JSON list of records: `arch` with `hidden_dim`, `depth`, and `mlp_ra
 beside accuracies in per cent. The networks trained there have no relative positions; those of the space have.
 """
 
-import json
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from parzc.errors import InputError
+from parzc.datasets._json_records import read_records
 
 SOURCE = "ViT-Bench-101 (Wei et al. 2024), AutoFormer networks"
 
@@ -21,22 +20,7 @@ def read_json(path: Path) -> pd.DataFrame:
     Raises:
         InputError: if the file is no JSON of this structure; the record is named.
     """
-    try:
-        records = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{path} cannot be read as JSON ({error}); give an intact file of ViT-Bench-101") from error
-    if not isinstance(records, list) or not records:
-        raise InputError(f"{path} holds no list of records; give a file of ViT-Bench-101")
-    rows = []
-    for number, record in enumerate(records):
-        try:
-            rows.append(_row(record))
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise InputError(
-                f"{path}, record {number}: {type(error).__name__} ({error}) where a record of ViT-Bench-101 has arch "
-                "with hidden_dim, depth, mlp_ratio and num_heads; correct or remove the record"
-            ) from error
-    return pd.DataFrame(rows, index=[f"record {number}" for number in range(len(rows))])
+    return read_records(path, "ViT-Bench-101", _row, "arch with hidden_dim, depth, mlp_ratio and num_heads")
 
 
 def _row(record: dict[str, Any]) -> dict[str, object]:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from parzc.datasets import get_space
+from parzc.features._index import refreshed
 from parzc.features._record import NodeFeatures
 from parzc.features._registry import resolve
 from parzc.features._shard import encode
@@ -109,7 +110,9 @@ class Chunks:
 
     def __init__(self, archs: Sequence[str], size: int, store: FeatureStore) -> None:
         self.others = 0
-        self._archs, self._size, self._store = archs, size, store
+        self._archs, self._size = archs, size
+        # The index as it is now, shared with the store, which forgets its own with every shard that it adds.
+        self._folder, self._index = store.path, store.index
         self._starts = list(range(0, len(archs), size))
         # Two processes that started together do not do the same work one after the other.
         random.Random().shuffle(self._starts)
@@ -136,9 +139,9 @@ class Chunks:
 
     def _look(self, chunk: list[str]) -> list[str]:
         if time.monotonic() - self._looked > LOOK:
-            self._store.refresh(lambda _path, _error: None)
+            self._index = refreshed(self._folder, self._index, lambda _path, _error: None)
             self._looked = time.monotonic()
-        return self._store.lacking(chunk)
+        return [arch for arch, row in zip(chunk, self._index.find(chunk), strict=True) if row < 0]
 
     def put_back(self, chunk: Sequence[str]) -> None:
         """Do the architectures of a chunk again, each alone."""

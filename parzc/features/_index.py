@@ -25,6 +25,9 @@ Segment = tuple[str, bytes, NDArray[np.uint64]]
 FEW = 256
 """So many shards may be outside the file before it is written anew (or 2 % of them, if that is more)."""
 
+PART = 2**16
+"""Architectures that are looked up together."""
+
 
 def _keys(archs: Iterable[bytes]) -> NDArray[np.uint64]:
     return np.frombuffer(b"".join(hashlib.blake2b(arch, digest_size=8).digest() for arch in archs), "<u8")
@@ -97,6 +100,11 @@ class Index:
 
     def find(self, archs: Sequence[str]) -> NDArray[np.int64]:
         """Return the row of each architecture, `(len(archs),)`; -1 where there is none."""
+        # A part at a time, because the encoded names of a million architectures would take as much memory again.
+        parts = [self._find(archs[start : start + PART]) for start in range(0, len(archs), PART)]
+        return np.concatenate([np.zeros(0, np.int64), *parts])
+
+    def _find(self, archs: Sequence[str]) -> NDArray[np.int64]:
         asked = [arch.encode(errors="replace") for arch in archs]
         keys = _keys(asked)
         rows = np.full(len(asked), -1, dtype=np.int64)

@@ -67,7 +67,7 @@ def encode(table: FeatureTable) -> bytes:
     for i, name in enumerate(NODE_FIELDS):
         # Networks of one space have few different sizes, so that numbers of them take less room.
         sizes, size = np.unique(table.fields[:, i], return_inverse=True)
-        arrays |= {f"sizes.{name}": small(sizes), f"fields.{name}": small(size)}
+        arrays |= {f"sizes.{name}": small(sizes), f"size.{name}": small(size)}
     arrays |= {f"statistics.{name}": values for name, values in table.statistics.items()}
     if len(table.blocks):
         used, block = np.unique(table.blocks, return_inverse=True)
@@ -193,10 +193,9 @@ def _table(arrays: Arrays, reasons: Any, definitions: Mapping[str, Mapping[str, 
 
 
 def _field(arrays: Arrays, name: str) -> NDArray[np.int64]:
-    """Return a field of the nodes; older shards hold the sizes themselves instead of their numbers."""
-    values = arrays[f"fields.{name}"]
-    sizes = arrays.get(f"sizes.{name}")
-    return (values if sizes is None else sizes[values]).astype(np.int64)
+    """Return a field of the nodes; older shards hold it itself, under another name, instead of numbers of sizes."""
+    older = arrays.get(f"fields.{name}")
+    return (arrays[f"sizes.{name}"][arrays[f"size.{name}"]] if older is None else older).astype(np.int64)
 
 
 def _check(table: FeatureTable) -> None:

@@ -7,7 +7,7 @@ fail or disagree with what was run.
 """
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from types import FunctionType
 from typing import Any
@@ -321,13 +321,13 @@ def predecessors(nodes: Sequence[Node]) -> list[set[int]]:
     for i, node in enumerate(nodes):
         sources: set[int] = set()
         for call in node.calls:
-            sources |= _nearest(call.source, owner)
+            sources |= {owner[function] for function in functions_before(call.source, owner) if function in owner}
         found.append({s for s in sources if s < i})
     return found
 
 
-def _nearest(start: Any, owner: dict[Any, int]) -> set[int]:
-    found: set[int] = set()
+def functions_before(start: Any, ends: Container[Any]) -> Iterator[Any]:
+    """Yield the functions of an autograd graph from `start` back, each once; none of what is before one of `ends`."""
     seen: set[Any] = set()
     stack = [start]
     while stack:
@@ -335,11 +335,9 @@ def _nearest(start: Any, owner: dict[Any, int]) -> set[int]:
         if function is None or function in seen:
             continue
         seen.add(function)
-        if function in owner:
-            found.add(owner[function])
-        else:
+        yield function
+        if function not in ends:
             stack += [following for following, _ in function.next_functions]
-    return found
 
 
 def depth_first(before: Sequence[Iterable[int]]) -> list[int]:

@@ -174,7 +174,7 @@ def build_store(
         say(f"{old} in {path} is damaged; it is set aside as {new}, and what it held is extracted again", progress)
     store.note(wanted=len(wanted))
     todo = store.lacking(wanted)
-    chunks = Chunks(todo, CHUNK, FeatureStore.open(path))
+    chunks = Chunks(todo, CHUNK, store)
     if isinstance(runner, LocalEngine) and len(chunks) < 2:
         runner = LocalEngine(1)  # a process would take longer to start than to work
     with Progress(len(wanted), done=len(wanted) - len(todo), shown=progress) as shown:

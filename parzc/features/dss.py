@@ -11,14 +11,13 @@ supernets on current versions of torch, because it reads the gradients of slices
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch
 
 from parzc.features._passes import Passes, Undefined
 from parzc.features._registry import NodeValues, ProxyInfo, register
-from parzc.features._trace import Node
+from parzc.features._trace import Node, functions_before
 
 
 def attention_nodes(nodes: Sequence[Node]) -> set[int]:
@@ -31,28 +30,14 @@ def attention_nodes(nodes: Sequence[Node]) -> set[int]:
     found: set[int] = set()
     for i, node in enumerate(nodes):
         for call in node.calls:
-            sources, attends = _before(call.source, owner)
-            if attends:
-                found |= {i, *sources}
+            before = list(functions_before(call.source, owner))
+            if any(function not in owner and _attends(function.name()) for function in before):
+                found |= {i, *(owner[function] for function in before if function in owner)}
     return {i for i in found if nodes[i].kind == "linear"}
 
 
-def _before(start: Any, owner: dict[Any, int]) -> tuple[set[int], bool]:
-    """Return the nodes from which values come to `start`, and whether they pass through a softmax on their way."""
-    sources: set[int] = set()
-    attends, seen, stack = False, set(), [start]
-    while stack:
-        function = stack.pop()
-        if function is None or function in seen:
-            continue
-        seen.add(function)
-        if function in owner:
-            sources.add(owner[function])
-            continue
-        name = function.name()
-        attends |= "Softmax" in name or "ScaledDotProduct" in name
-        stack += [following for following, _ in function.next_functions]
-    return sources, attends
+def _attends(name: str) -> bool:
+    return "Softmax" in name or "ScaledDotProduct" in name
 
 
 def _dss(passes: Passes) -> NodeValues:

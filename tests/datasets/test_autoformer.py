@@ -99,7 +99,7 @@ def test_columns_spell_an_architecture():
 @every_space
 def test_cost_is_that_of_the_network_as_built(name):
     space = SPACES[name]
-    for seed, task in enumerate(("imagenet64", "chaoyang")):
+    for seed, task in enumerate(("imagenet@64", "chaoyang")):
         (sample,) = space.sample(1, seed)
         cost, network, macs = space.cost(sample, task), built(space, sample, task).to_empty(device="cpu"), []
         assert cost.params == sum(p.numel() for p in network.parameters())
@@ -118,7 +118,7 @@ def test_slots_are_the_layers_of_the_deepest_network(name):
     deepest = str(space.parse(space.sample(1, 0)[0]))
     shape = space.parse(deepest)
     deepest = arch(shape.embed_dim, shape.mlp_ratio[:1] * max(space.depths), shape.num_heads[:1] * max(space.depths))
-    layers = layers_of(built(space, deepest, "imagenet64"))
+    layers = layers_of(built(space, deepest, "imagenet@64"))
     assert [slot.name for slot in space.slots] == list(layers)
     places = {slot.name: (slot.edge, slot.stage, slot.depth) for slot in space.slots}
     assert places["layers.3.attention.qkv"] == ("3 qkv", 0, 4)
@@ -127,7 +127,7 @@ def test_slots_are_the_layers_of_the_deepest_network(name):
 
 def test_networks_compute_and_learn_at_every_resolution():
     (sample,) = TINY.sample(1, 0)
-    for task, classes in (("imagenet64", 1000), ("imagenet112", 1000)):
+    for task, classes in (("imagenet@64", 1000), ("imagenet@112", 1000)):
         network, state = TINY.network(sample, task, seed=1), torch.get_rng_state()
         again = TINY.network(sample, task, seed=1).state_dict()
         assert torch.equal(torch.get_rng_state(), state)

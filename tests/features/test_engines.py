@@ -211,7 +211,7 @@ def test_what_others_add_meanwhile_is_left_out(tmp_path, monkeypatch):
     monkeypatch.setattr(_chunks, "LOOK", 0.0)
     reference = build_store(tmp_path / "reference", CONFIG, ARCHS[:4], workers=1)
     store = FeatureStore.create(tmp_path / "store", reference.manifest["config"], reference.definitions)
-    chunks = Chunks(ARCHS[:6], 3, FeatureStore.open(store.path))
+    chunks = Chunks(ARCHS[:6], 3, store)
     store.append(reference.read(ARCHS[1:4]))
     assert sorted(arch for chunk in chunks for arch in chunk) == sorted([ARCHS[0], *ARCHS[4:6]])
     assert chunks.others == 3
