@@ -13,8 +13,8 @@ import warnings
 from collections.abc import Callable
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
 
 from parzc.errors import InputError
 
@@ -53,13 +53,13 @@ def kendall_tau(scores: ArrayLike, labels: ArrayLike) -> float:
     Source: Kendall, "The treatment of ties in ranking problems", 1945; ParZC, section 4.1.
     """
     x, y = _checked(scores, labels)
-    return np.nan if _constant(x) or _constant(y) else float(stats.kendalltau(x, y).statistic)
+    return np.nan if _constant(x) or _constant(y) else float(scipy.stats.kendalltau(x, y).statistic)
 
 
 def spearman(scores: ArrayLike, labels: ArrayLike) -> float:
     """Spearman's rank correlation, ties by average rank; arguments, range, errors as `kendall_tau`."""
     x, y = _checked(scores, labels)
-    return np.nan if _constant(x) or _constant(y) else float(stats.spearmanr(x, y).statistic)
+    return np.nan if _constant(x) or _constant(y) else float(scipy.stats.spearmanr(x, y).statistic)
 
 
 def pearson(scores: ArrayLike, labels: ArrayLike) -> float:
@@ -69,8 +69,8 @@ def pearson(scores: ArrayLike, labels: ArrayLike) -> float:
         return np.nan
     with warnings.catch_warnings():
         # Scores that differ in their last digits only have a noisy correlation, not a wrong one.
-        warnings.simplefilter("ignore", stats.NearConstantInputWarning)
-        return float(stats.pearsonr(x, y).statistic)
+        warnings.simplefilter("ignore", scipy.stats.NearConstantInputWarning)
+        return float(scipy.stats.pearsonr(x, y).statistic)
 
 
 def precision_at_k(scores: ArrayLike, labels: ArrayLike, k: int) -> float:

@@ -1,5 +1,7 @@
 """Search spaces and the tables of labels that go with them."""
 
+from typing import TYPE_CHECKING
+
 from parzc.datasets._base import Cost, Graph, Slot, Space, Task, initialise
 from parzc.datasets._cost import count_cost
 from parzc.datasets.autoformer import AutoFormerBase, AutoFormerSmall, AutoFormerTiny
@@ -7,9 +9,11 @@ from parzc.datasets.darts import NDSENAS, NDSPNAS, Darts, NDSAmoeba, NDSDarts, N
 from parzc.datasets.nats_sss import NATSSize
 from parzc.datasets.nb101 import NB101
 from parzc.datasets.nb201 import NB201
-from parzc.datasets.tables import FORMATS, Table, list_tables, load_table
 from parzc.datasets.transnas import TransNASMacro, TransNASMicro
 from parzc.errors import InputError
+
+if TYPE_CHECKING:
+    from parzc.datasets.tables import Table, list_tables, load_table
 
 __all__ = [
     "Cost",
@@ -27,6 +31,16 @@ __all__ = [
     "register_space",
     "spaces_table",
 ]
+
+
+def __getattr__(name: str) -> object:
+    # Tables bring pandas along, which the processes that extract features need not wait for.
+    if name in ("Table", "list_tables", "load_table"):
+        from parzc.datasets import tables
+
+        return getattr(tables, name)
+    raise AttributeError(f"module 'parzc.datasets' has no attribute '{name}'")
+
 
 _SPACES: dict[str, type[Space]] = {
     space.name: space
@@ -71,6 +85,8 @@ def register_space(space: type[Space]) -> type[Space]:
 
 def spaces_table() -> str:
     """Return a Markdown table of all spaces: size, tasks, official files, citation."""
+    from parzc.datasets.tables import FORMATS
+
     rows = ["| space | architectures | tasks | official files | source |", "|---|---|---|---|---|"]
     for name in _SPACES:
         space = get_space(name)

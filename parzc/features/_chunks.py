@@ -19,6 +19,11 @@ from parzc.features.extract import extract
 from parzc.features.store import FeatureStore
 from parzc.features.table import FeatureTable
 
+LAST = 8
+"""So many of the chunks that are given out last are cut in `PARTS`, so that all workers end at nearly the same time."""
+
+PARTS = 4
+
 LOOK = 30.0
 """Seconds after which a process looks again for what others have added to the store meanwhile."""
 
@@ -104,23 +109,28 @@ class Chunks:
 
     Args:
         archs: what is to be done.
-        size: of a chunk.
+        size: of a chunk, at most.
         store: where to look for what others have done.
     """
 
     def __init__(self, archs: Sequence[str], size: int, store: FeatureStore) -> None:
         self.others = 0
-        self._archs, self._size = archs, size
+        self._archs = archs
         # The index as it is now, shared with the store, which forgets its own with every shard that it adds.
         self._folder, self._index = store.path, store.index
-        self._starts = list(range(0, len(archs), size))
+        starts = list(range(0, len(archs), size))
         # Two processes that started together do not do the same work one after the other.
-        random.Random().shuffle(self._starts)
+        random.Random().shuffle(starts)
+        whole = [(start, start + size) for start in starts]
+        part = -(-size // PARTS)
+        last = [(cut, min(cut + part, stop)) for start, stop in whole[:LAST] for cut in range(start, stop, part)]
+        # Taken from the end.
+        self._spans = [span for span in last if span[0] < len(archs)] + whole[LAST:]
         self._back: deque[list[str]] = deque()
         self._looked = time.monotonic()
 
     def __len__(self) -> int:
-        return len(self._starts) + len(self._back)
+        return len(self._spans) + len(self._back)
 
     def __iter__(self) -> "Chunks":
         return self
@@ -128,9 +138,9 @@ class Chunks:
     def __next__(self) -> list[str]:
         if self._back:
             return self._back.popleft()
-        while self._starts:
-            start = self._starts.pop()
-            chunk = list(self._archs[start : start + self._size])
+        while self._spans:
+            start, stop = self._spans.pop()
+            chunk = list(self._archs[start:stop])
             left = self._look(chunk)
             self.others += len(chunk) - len(left)
             if left:

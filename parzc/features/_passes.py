@@ -19,7 +19,7 @@ from parzc.features._maps import FeatureMaps
 from parzc.features._masked import masked_patterns
 from parzc.features._perturbed import Perturbed, perturb
 from parzc.features._samples import Samples, of_inputs
-from parzc.features._state import Drawn, Transform, gaussian, untouched, with_gradients
+from parzc.features._state import Drawn, Members, Transform, gaussian, untouched, with_gradients
 from parzc.features._trace import Node, Recorder
 
 
@@ -81,6 +81,7 @@ class Passes:
         wanted: Collection[str] = (),
     ) -> None:
         self.network, self.seed = network, seed
+        self._members = Members(network)
         self._wanted = frozenset(wanted) | ({"jacobian"} if "samples" in wanted else set())
         device = next((p.device for p in network.parameters()), inputs.device)
         self.inputs = _channels_last(_usable(inputs, device))
@@ -107,7 +108,7 @@ class Passes:
         return True
 
     def _run(self) -> list[Node]:
-        with untouched(self.network, self.seed):
+        with self._untouched():
             recorder = Recorder(self.network, len(self.inputs), watch_activations="patterns" in self._wanted)
             self._leaf = self.inputs.detach().requires_grad_(self.inputs.is_floating_point())
             with recorder:
@@ -212,7 +213,7 @@ class Passes:
         """The Hessian of the loss times its gradient, at each node by name, from a forward pass of its own."""
         _ = self.forward
         # The fused kernels of attention have no second derivative.
-        with self._timed("double_backward"), with_gradients(), untouched(self.network, self.seed), _plain_attention():
+        with self._timed("double_backward"), with_gradients(), self._untouched(), _plain_attention():
             self._require_finite()
             recorder = Recorder(self.network, len(self.inputs))
             with recorder:
@@ -239,7 +240,7 @@ class Passes:
             return self._flow({})
 
     def _flow(self, replace: dict[Callable[..., Any], Callable[..., Any]]) -> list[Node]:
-        with with_gradients(), untouched(self.network, self.seed, _absolute):
+        with with_gradients(), self._untouched(_absolute):
             ones = torch.ones(1, *self.inputs.shape[1:], dtype=torch.float64, device=self.inputs.device)
             recorder = Recorder(self.network, replace=replace)
             with _reason("the network does not run on one input of ones in float64"), recorder:
@@ -260,7 +261,7 @@ class Passes:
         """Have the network with other weights, and Gaussian inputs of the shape of the batch."""
         _ = self.forward
         failed = _reason("the network does not run on Gaussian inputs")
-        with self._timed(name), untouched(self.network, self.seed, weights), failed:
+        with self._timed(name), self._untouched(weights), failed:
             yield self._gaussian(self.seed)
 
     def _gaussian(self, seed: int) -> Tensor:
@@ -287,7 +288,7 @@ class Passes:
         """How correlated the channels of each feature map of the first input are."""
         _ = self.forward
         failed = _reason("the network does not run on a single input")
-        with self._timed("feature_maps"), untouched(self.network, self.seed), failed:
+        with self._timed("feature_maps"), self._untouched(), failed:
             return FeatureMaps(self.network, self.inputs[:1].clone(), self.seed)
 
     @once
@@ -295,8 +296,11 @@ class Passes:
         """Patterns as in `patterns`, of a network with masked activations and layer norm for batch norm."""
         _ = self.forward
         failed = _reason("the network does not run with masked activations and layer norm")
-        with self._timed("masked"), untouched(self.network, self.seed), failed:
+        with self._timed("masked"), self._untouched(), failed:
             return _some(masked_patterns(self.network, self.inputs, self.seed))
+
+    def _untouched(self, transform: Transform | None = None) -> AbstractContextManager[None]:
+        return untouched(self.network, self.seed, transform, self._members)
 
     @contextmanager
     def _timed(self, name: str) -> Iterator[None]:

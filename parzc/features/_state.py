@@ -32,7 +32,9 @@ def _named(modules: dict[str, nn.Module], kind: str) -> dict[str, Tensor]:
 
 
 @contextmanager
-def untouched(network: nn.Module, seed: int, transform: Transform | None = None) -> Iterator[None]:
+def untouched(
+    network: nn.Module, seed: int, transform: Transform | None = None, members: Members | None = None
+) -> Iterator[None]:
     """Run `network` in training mode on copies of its state and leave it, and the random state, as they were.
 
     Args:
@@ -40,8 +42,9 @@ def untouched(network: nn.Module, seed: int, transform: Transform | None = None)
         seed: of whatever the network draws, such as dropout masks.
         transform: applied to every floating parameter and buffer for the time being; parameters stay as they are where
             it is not given.
+        members: those of the network, if they are known.
     """
-    members = Members(network)
+    members = members or Members(network)
     modes = [(module, module.training) for module in members.modules.values()]
     # Networks may have a way of their own to go into training mode.
     trains = all(mode and type(module).train is nn.Module.train for module, mode in modes)

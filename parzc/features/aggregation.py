@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 
 from parzc.errors import InputError
 from parzc.features._registry import proxy_info
@@ -44,6 +44,6 @@ def aggregate_ranks(
     total = np.zeros(next(iter(shapes)))
     for name, values in columns.items():
         signed = values if proxy_info(name).bigger_is_better else -values
-        ranks = rankdata(np.where(np.isnan(signed), -np.inf, signed)) / max(len(signed), 1)
+        ranks = scipy.stats.rankdata(np.where(np.isnan(signed), -np.inf, signed)) / max(len(signed), 1)
         total += np.log(ranks) if method == "log" else ranks
     return total

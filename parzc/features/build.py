@@ -175,7 +175,7 @@ def build_store(
     store.note(wanted=len(wanted))
     todo = store.lacking(wanted)
     chunks = Chunks(todo, CHUNK, store)
-    if isinstance(runner, LocalEngine) and len(chunks) < 2:
+    if isinstance(runner, LocalEngine) and len(todo) <= CHUNK:
         runner = LocalEngine(1)  # a process would take longer to start than to work
     with Progress(len(wanted), done=len(wanted) - len(todo), shown=progress) as shown:
         _Keeper(store, shown).run(runner, extraction, chunks)

@@ -94,7 +94,7 @@ def test_a_network_that_nothing_flows_through_is_kept_with_its_reasons(reference
 
 def test_the_number_of_workers_does_not_matter(reference, tmp_path):
     store = build_store(tmp_path, CONFIG, ARCHS, workers=2)
-    assert len(list(store.path.glob("shard-*"))) == 2
+    assert len(list(store.path.glob("shard-*"))) > 2, "both had something to do"
     assert same(store.read(), reference.read())
 
 
@@ -232,7 +232,7 @@ def test_seconds_of_every_pass_and_proxy_are_recorded(reference, tmp_path):
     assert set(list_proxies()) < set(reference.seconds) == set(expected)
     assert all(0 < seconds < 10 for seconds in reference.seconds.values())
     files = [json.loads(path.read_text()) for path in reference.path.glob("seconds-*")]
-    assert sorted(file["archs"] for file in files) == [4, 16]
+    assert sorted(file["archs"] for file in files) == [4] * 5
     total = sum(file["seconds"]["forward"] for file in files)
     assert reference.seconds["forward"] == pytest.approx(total / 20, rel=1e-9)
     few = build_store(tmp_path, replace(CONFIG, batches=2, proxies=("zico", "params")), [DIRECT], workers=1)
