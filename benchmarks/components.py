@@ -135,7 +135,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     args = parser.parse_args()
     benchmark = read_benchmark(args.table, TARGET)
-    about = {"table": Path(args.table).name, "target": TARGET}
+    about = {"space": SPACE, "table": Path(args.table).name, "target": TARGET}
     for name in args.records:
         path = RESULTS / f"{SPACE}-{name}.json"
         complete(path, about, benchmark, LABELS, learners()[name], args.seeds, args.workers)

@@ -10,7 +10,7 @@ import argparse
 import json
 import os
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -87,15 +87,15 @@ def main() -> None:
         for target in args.targets:
             benchmark = read_benchmark(args.table, target)
             path = RESULTS / f"{SPACE}-{target}.json"
-            about = {"table": Path(args.table).name, "target": target}
+            about = {"space": SPACE, "table": Path(args.table).name, "target": target}
             chosen = {name: methods[name] for name in args.methods}
             complete(path, about, benchmark, samples, chosen, args.seeds, args.workers)
-            write_results(path, about, samples, proxies(benchmark, samples, range(args.seeds)))
+            write_results(path, about, samples, proxies(benchmark, samples, args.seeds))
 
 
 def complete(
     path: Path,
-    about: dict[str, str],
+    about: dict[str, Any],
     benchmark: Benchmark,
     samples: int,
     methods: Methods,
@@ -124,12 +124,13 @@ def read_benchmark(table: str, target: str, train_target: str = "") -> Benchmark
     return Benchmark(features, row, loaded.labels, np.array([labels[arch] for arch in loaded.archs]))
 
 
-def proxies(benchmark: Benchmark, samples: int, seeds: range) -> dict[str, Result]:
-    """Return what every proxy, and AZ-NAS, reach on the test architectures of each seed."""
-    results = compare(benchmark, {}, benchmark.features.scores, samples, seeds)
-    ranked = aggregate_ranks({name: benchmark.features.scores[name] for name in AZ_NAS})
+def proxies(benchmark: Benchmark, samples: int, seeds: int, az_nas: Sequence[str] = AZ_NAS) -> dict[str, Result]:
+    """Return what every proxy that has values, and AZ-NAS, reach on the test architectures of each seed."""
+    known = [name for name, values in benchmark.features.scores.items() if np.isfinite(values).any()]
+    results = compare(benchmark, {}, known, samples, range(seeds))
+    ranked = aggregate_ranks({name: benchmark.features.scores[name] for name in az_nas})
     results["az_nas"] = Result("proxy")
-    for seed in seeds:
+    for seed in range(seeds):
         for metric, value in measure(benchmark, ranked, *benchmark.split(samples, seed)).items():
             results["az_nas"].values.setdefault(metric, []).append(value)
     return results
@@ -141,10 +142,10 @@ def read_record(path: Path) -> dict[str, Any]:
     return record
 
 
-def write_results(path: Path, about: dict[str, str], samples: int, found: dict[str, Result]) -> None:
+def write_results(path: Path, about: dict[str, Any], samples: int, found: dict[str, Result]) -> None:
     """Add results to a record, and say what it is `about`."""
     record = read_record(path)
-    head = {"space": SPACE, **about, "protocol": "honest", "machine": machine()}
+    head = {**about, "protocol": "honest", "machine": machine()}
     results = record["results"]
     results.setdefault(str(samples), {}).update({name: result.summary() for name, result in found.items()})
     ordered = dict(sorted(results.items(), key=lambda item: int(item[0])))

@@ -8,12 +8,13 @@ from torch import nn
 from parzc.datasets import get_space
 from parzc.errors import InputError
 from parzc.features.encoders import Encoder, PaddedEncoder, TokenEncoder
-from parzc.features.graphs import GraphEncoder
-from parzc.models.boosted_trees import BoostedTrees
+from parzc.features.graph_encoder import GraphEncoder
 from parzc.models.fusion import GRAPHS, FusedRanker, graph_encoder
 from parzc.models.gaussian_process import GaussianProcess
 from parzc.models.mixer import MABN
 from parzc.models.token_mixer import TokenMixer
+from parzc.models.trees import BoostedTrees
+from parzc.models.weighed_trees import MEASURED, WeighedTrees
 from parzc.presets import Preset
 
 
@@ -28,7 +29,8 @@ def make_encoder(preset: Preset, space: str = "") -> Encoder:
     if preset.encoder == "padded":
         nodes = PaddedEncoder(preset.statistics, width=len(slots))
         return nodes if preset.graph == "none" else GraphEncoder(nodes, get_space(space))
-    return TokenEncoder(preset.statistics, preset.scores, slots, preset.blocks)
+    described = get_space(space) if preset.described and space else None
+    return TokenEncoder(preset.statistics, preset.scores, slots, preset.blocks, described=described)
 
 
 def _check_graph(preset: Preset, space: str) -> None:
@@ -55,10 +57,14 @@ def make_model(preset: Preset, shapes: Sequence[tuple[int, ...]], seed: int) -> 
             return FusedRanker(MABN(shapes[0][0], **preset.model_args, outputs=graph.dim), graph, graph.dim)
         if preset.model == "mabn":
             return MABN(shapes[0][0], **preset.model_args)
-        return TokenMixer(*shapes[0], *shapes[1], **preset.model_args)
+        (tokens, channels), (scores,) = shapes[:2]
+        description = sum(columns for (columns,) in shapes[MEASURED:])
+        return TokenMixer(tokens, channels, scores, description, **preset.model_args)
 
 
-def make_beside(name: str, labelled: int, shapes: Sequence[tuple[int, ...]]) -> GaussianProcess | BoostedTrees:
+def make_beside(
+    name: str, labelled: int, shapes: Sequence[tuple[int, ...]]
+) -> GaussianProcess | BoostedTrees | WeighedTrees:
     """Return the unfitted member called `name` of a preset's `beside`.
 
     Raises:
@@ -67,5 +73,5 @@ def make_beside(name: str, labelled: int, shapes: Sequence[tuple[int, ...]]) -> 
     if name == "gaussian_process":
         return GaussianProcess(labelled, shapes)
     if name == "boosted_trees":
-        return BoostedTrees()
+        return WeighedTrees(labelled) if len(shapes) > MEASURED else BoostedTrees()
     raise InputError(f"there is no member '{name}'; choose gaussian_process or boosted_trees")

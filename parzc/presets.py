@@ -38,6 +38,8 @@ class Preset:
         pretraining: without labels, before the training of `token_mixer`.
         beside: members of other kinds, each of which counts as much as all networks together: `gaussian_process`, from
             which the uncertainty then comes, and `boosted_trees`; both read `tokens`.
+        described: whether these two also read what the architecture is made of (`parzc.features.description`), if the
+            space is known.
     """
 
     encoder: Literal["padded", "tokens"]
@@ -52,6 +54,7 @@ class Preset:
     beside: tuple[str, ...] = ()
     graph: Literal["none", "gcn", "pinat"] = "none"
     graph_args: Mapping[str, Any] = field(default_factory=dict)
+    described: bool = False
 
     def override(self, settings: Mapping[str, Any]) -> "Preset":
         """Return the preset with other settings; `training.epochs`, `model.dim` and the like reach into its parts.
@@ -120,6 +123,14 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
         ),
     }
 )
+
+UNDESCRIBED = frozenset({"nb201"})
+"""Spaces whose descriptions `default` does not read."""
+
+
+def settings_of(preset: str, space: str) -> dict[str, Any]:
+    """Return what changes in a preset with the search space, unless it is set, too."""
+    return {"described": True} if preset == "default" and space not in UNDESCRIBED else {}
 
 
 def get_preset(name: str) -> Preset:

@@ -34,7 +34,8 @@ def pretrain(model: TokenMixer, pool: Sequence[Tensor], config: PretrainingConfi
 
     Args:
         model: the mixer.
-        pool: tokens `(n, tokens, channels)`, network scores `(n, scores)` and block statistics `(n, columns)`.
+        pool: tokens `(n, tokens, channels)`, network scores `(n, scores)`, block statistics `(n, columns)`, and
+            descriptions `(n, columns)` where they enter.
         config: how.
         seed: of networks, of what is hidden, dropout and drawn weights; the global random state is left alone.
 
@@ -42,7 +43,7 @@ def pretrain(model: TokenMixer, pool: Sequence[Tensor], config: PretrainingConfi
         The loss of each step: mean squared error over hidden scores, plus that over block statistics; none where there
         is neither to tell.
     """
-    tokens, scores, blocks = pool
+    tokens, scores, blocks, *description = pool
     if not scores.shape[1] + blocks.shape[1]:
         return []
     history = []
@@ -58,7 +59,8 @@ def pretrain(model: TokenMixer, pool: Sequence[Tensor], config: PretrainingConfi
             rows = torch.randint(len(tokens), (min(config.batch, len(tokens)),))
             shown = (torch.rand(len(rows), scores.shape[1]) > torch.rand(len(rows), 1)).float()
             seen = (torch.rand(len(rows), tokens.shape[1], 1) > config.hidden_tokens).float()
-            told = tell(model.embed(tokens[rows] * seen, scores[rows], shown))
+            described = [part[rows] for part in description]
+            told = tell(model.embed(tokens[rows] * seen, scores[rows], shown, described))
             of_scores, of_blocks = torch.split(told, [scores.shape[1], blocks.shape[1]], dim=1)
             hidden = 1 - shown
             loss = ((of_scores - scores[rows]).square() * hidden).sum() / hidden.sum().clamp_min(1)

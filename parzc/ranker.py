@@ -1,6 +1,5 @@
 """The ranker: fitted on a few labelled networks, it scores all others and says how sure it is."""
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -18,10 +17,11 @@ from parzc.errors import InputError
 from parzc.features import FeatureTable, NodeFeatures
 from parzc.features.scaling import normal_scores
 from parzc.models.bayesian import sample_weights
-from parzc.models.boosted_trees import BoostedTrees
 from parzc.models.gaussian_process import GaussianProcess
 from parzc.models.token_mixer import TokenMixer
-from parzc.presets import get_preset
+from parzc.models.trees import BoostedTrees
+from parzc.models.weighed_trees import WeighedTrees
+from parzc.presets import get_preset, settings_of
 from parzc.pretraining import continued, pretrain
 from parzc.training import train
 from parzc.uncertainty import expected_best
@@ -88,7 +88,8 @@ class Ranker(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # scikit-lea
                 f"a ranker needs one finite accuracy for each of at least 2 networks, but {len(table)} networks came "
                 f"with accuracies of shape {labels.shape}, {np.isfinite(labels).sum()} of them finite"
             )
-        self.preset_ = get_preset(self.preset).override(self.settings or {})
+        settings = {**settings_of(self.preset, self.space), **(self.settings or {})}
+        self.preset_ = get_preset(self.preset).override(settings)
         if self.preset_.members < 0 or self.preset_.members + len(self.preset_.beside) == 0:
             raise InputError("a ranker needs at least one member; set members to 1 or more, or name one in beside")
         pool = table if unlabelled is None else _as_table(unlabelled)
@@ -237,8 +238,8 @@ class Ranker(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # scikit-lea
         self.members_ += [make_beside(name, self.labelled_, self.shapes_) for name in self.preset_.beside]
         for member, part in zip(self.members_, parts, strict=True):
             checkpoint.fill(member, part)
-            if isinstance(member, BoostedTrees):
-                member.check(sum(math.prod(shape) for shape in self.shapes_))
+            if isinstance(member, BoostedTrees | WeighedTrees):
+                member.check(self.shapes_)
 
     def _inputs(self, table: FeatureTable) -> Inputs:
         return tuple(torch.from_numpy(x) for x in self.encoder_.transform(table))

@@ -10,7 +10,7 @@ from parzc.assembly import make_encoder
 from parzc.features import FeatureTable
 from parzc.features.scaling import normal_scores
 from parzc.models.baselines import BASELINES
-from parzc.presets import get_preset
+from parzc.presets import get_preset, settings_of
 
 
 class TabularRanker:
@@ -30,7 +30,8 @@ class TabularRanker:
     def __init__(
         self, method: str, preset: str = "default", space: str = "", seed: int = 0, graph: str = "none"
     ) -> None:
-        self.encoder = make_encoder(get_preset(preset).override({"graph": graph}), space)
+        settings = settings_of(preset, space) | {"graph": graph}
+        self.encoder = make_encoder(get_preset(preset).override(settings), space)
         self.estimator = BASELINES[method](seed)
 
     def fit(

@@ -21,9 +21,9 @@ from parzc.errors import InputError
 from parzc.features import FeatureTable
 from parzc.features.scaling import normal_scores
 from parzc.metrics import kendall_tau
-from parzc.models.boosted_trees import BoostedTrees
 from parzc.models.gaussian_process import GaussianProcess
 from parzc.models.token_mixer import TokenMixer
+from parzc.models.trees import BoostedTrees
 from parzc.presets import PRESETS
 from parzc.pretraining import continued, pretrain
 from parzc.ranker import Ranker

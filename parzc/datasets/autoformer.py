@@ -71,8 +71,9 @@ class AutoFormer(Space):
             *(f"MLP ratio {ratio:g}" for ratio in MLP_RATIOS),
             "output",
         )
-        names = [(i, part) for i in range(max(self.depths)) for part in PARTS]
-        layers = [Slot(f"layers.{i}.{part}", f"{i} {part.split('.')[-1]}", 0, i + 1) for i, part in names]
+        # All layers have one resolution; what tells apart the weights of one layer are its parts.
+        names = [(i, stage, part) for i in range(max(self.depths)) for stage, part in enumerate(PARTS)]
+        layers = [Slot(f"layers.{i}.{part}", f"layer {i}", stage, i + 1) for i, stage, part in names]
         last = Slot("classifier", "classifier", 0, max(self.depths) + 1)
         self.slots = (Slot("embedding.patches", "patches", 0, 0), *layers, last)
 

@@ -11,15 +11,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from parzc.datasets import Slot
+from parzc.datasets import Slot, Space
 from parzc.errors import InputError
 from parzc.features._registry import proxy_info
+from parzc.features.description import describe
+from parzc.features.graphs import graph_arrays
 from parzc.features.layouts import Reduction, encoded, node_matrix, slot_columns
 from parzc.features.scaling import RankGauss
 from parzc.features.table import FeatureTable
 
 MOST_BLOCKS = 32
 """Positions of block statistics along a network."""
+MOST_VERTICES = 64
+"""Vertices whose labels and edges are columns of a description."""
 
 Inputs = tuple[NDArray[np.float32] | NDArray[np.bool_], ...]
 
@@ -152,8 +156,11 @@ class TokenEncoder(Encoder):
     one place whatever else a network holds. A position without weights is 0 and says so in a column of its own.
     Networks of no known space get one position for each eighth of their depth. Block statistics have as many positions
     as the network with most blocks among those it was fitted on, at most 32; the blocks of others are spread over them.
+    What the architecture is made of comes last if a space is given whose architectures the rows are named by: the
+    columns that vary over the networks it was fitted on, with mean 0 and spread 1 over these.
 
-    Returns `(n, tokens, stages * statistics + 1)`, `(n, scores)` and `(n, positions * blocks)`.
+    Returns `(n, tokens, stages * statistics + 1)`, `(n, scores)`, `(n, positions * blocks)`, and where they enter the
+    two parts of `parzc.features.description.describe`, `(n, columns)` each.
 
     Args:
         statistics: node statistics.
@@ -161,6 +168,7 @@ class TokenEncoder(Encoder):
         slots: places of the space; none for networks of no known space.
         blocks: block statistics.
         reduction: over the elements of a node.
+        described: space of the architectures, if their description enters.
     """
 
     def __init__(
@@ -170,9 +178,10 @@ class TokenEncoder(Encoder):
         slots: Sequence[Slot] = (),
         blocks: Sequence[str] = (),
         reduction: Reduction = "mean",
+        described: Space | None = None,
     ) -> None:
         super().__init__(statistics, scores, blocks)
-        self.reduction = reduction
+        self.reduction, self.described = reduction, described
         self.slots = tuple(slots)
         self.edges = list(dict.fromkeys(slot.edge for slot in slots)) or [f"depth {i}/8" for i in range(8)]
         self.stages = 1 + max((slot.stage for slot in slots), default=0)
@@ -186,6 +195,13 @@ class TokenEncoder(Encoder):
         positions = min(int(np.diff(table.block_offsets).max()), MOST_BLOCKS) if self.blocks else 0
         blocks = RankGauss().fit(self._block_matrix(table, positions))
         self.arrays = {"cells": cells.quantiles, "scores": scores.quantiles, "blocks": blocks.quantiles}
+        if self.described is not None:
+            *_, mask = graph_arrays(table.archs, self.described)
+            vertices = min(mask.shape[1], MOST_VERTICES)
+            self.arrays["vertices"] = np.array([vertices], dtype=np.float64)
+            for name, columns in describe(table.archs, self.described, vertices).items():
+                varying = np.flatnonzero((columns != columns[:1]).any(0))
+                self.arrays[name] = np.stack([varying, columns[:, varying].mean(0), columns[:, varying].std(0)])
 
     def _transform(self, table: FeatureTable) -> Inputs:
         values, present = self._cells(table)
@@ -195,9 +211,31 @@ class TokenEncoder(Encoder):
         scores = _scale(self.arrays["scores"], self._score_matrix(table))
         positions = len(self.arrays["blocks"]) // max(len(self.blocks), 1)
         blocks = _scale(self.arrays["blocks"], self._block_matrix(table, positions))
-        return tokens.astype(np.float32), scores.astype(np.float32), blocks.astype(np.float32)
+        inputs = tokens.astype(np.float32), scores.astype(np.float32), blocks.astype(np.float32)
+        return inputs if self.described is None else (*inputs, *self._description(table, self.described))
+
+    def _description(self, table: FeatureTable, space: Space) -> list[NDArray[np.float32]]:
+        scaled = []
+        for name, columns in describe(table.archs, space, int(self.arrays["vertices"][0])).items():
+            which, mean, spread = self.arrays[name]
+            scaled.append(((columns[:, which.astype(np.int64)] - mean) / spread).astype(np.float32))
+        return scaled
+
+    def _check_description(self, shapes: Sequence[tuple[int, ...]], space: Space) -> None:
+        vertices = whole_number(self.arrays["vertices"])
+        if not 0 < vertices <= MOST_VERTICES:
+            raise ValueError("the description of architectures has no vertices, or too many")
+        for (name, known), shape in zip(describe((), space, vertices).items(), shapes, strict=True):
+            own = self.arrays[name]
+            if own.dtype != np.float64 or own.shape != (3, *shape) or not np.isfinite(own).all():
+                raise ValueError(f"'{name}' of the encoder does not fit the inputs")
+            if not np.isin(own[0], np.arange(known.shape[1])).all() or not (own[2] > 0).all():
+                raise ValueError(f"'{name}' of the encoder is not a description of this space")
 
     def _check_arrays(self, shapes: Sequence[tuple[int, ...]]) -> None:
+        if self.described is not None:
+            self._check_description(shapes[3:], self.described)
+            shapes = shapes[:3]
         cells = self.stages * len(self.statistics)
         rows = {"cells": len(self.edges) * cells, "scores": len(self.scores), "blocks": len(self.arrays["blocks"])}
         positions = rows["blocks"] // max(len(self.blocks), 1)

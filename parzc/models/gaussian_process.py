@@ -8,21 +8,25 @@ from torch import Tensor, nn
 
 LABELS = 400
 """Labels that the kernel's parameters are fitted to; all of them enter the predictions."""
-LINEAR, STATIONARY = 2, 2
+LINEAR = 2
 JITTER = 1e-5
+AMPLITUDE, DESCRIBED = (-math.log(5), 0.7), (-4.0, 2.0)
+"""Mean and deviation of the logarithm of an amplitude: of what was measured, and of descriptions of architectures,
+which say nearly all in one space and nearly nothing in another."""
 
 
 class GaussianProcess(nn.Module):
     """Gaussian process on node statistics, network scores and block statistics, in double precision.
 
-    The kernel is the sum of four: a linear one on the first principal component of the network scores (most proxies
+    The kernel is a sum: a linear one on the first principal component of the network scores (most proxies
     agree, more or less, and where labels are few their common order is the best guess), a linear one on all network
-    scores, and a Matern 3/2 kernel each on the network scores with the block statistics and on the tokens. Amplitudes,
-    length scales and noise maximise the posterior under log-normal priors.
+    scores, and a Matern 3/2 kernel each on the network scores with the block statistics, on the tokens, and on the
+    description of the architecture where that enters. Amplitudes, length scales and noise maximise the posterior under
+    log-normal priors.
 
     Args:
         labelled: number of labelled networks.
-        shapes: of one row of tokens, network scores and block statistics.
+        shapes: of one row of tokens, network scores, block statistics, and the description if there is one.
 
     Source: Rasmussen and Williams, "Gaussian Processes for Machine Learning", 2006, chapters 2, 4 and 5.
     """
@@ -48,7 +52,9 @@ class GaussianProcess(nn.Module):
         }
         for name, size in sizes.items():
             self.register_buffer(name, torch.zeros(size, dtype=torch.float64))
-        start = {"log_amplitude": [-math.log(5)] * (LINEAR + STATIONARY), "log_length": [0.3] * STATIONARY}
+        described = len(shapes) - 3
+        self.priors = [AMPLITUDE] * (LINEAR + 2) + [DESCRIBED] * described
+        start = {"log_amplitude": [mean for mean, _ in self.priors], "log_length": [0.3] * (2 + described)}
         for name, value in {**start, "log_noise": -2.5}.items():
             self.register_buffer(name, torch.tensor(value, dtype=torch.float64))
 
@@ -56,7 +62,7 @@ class GaussianProcess(nn.Module):
         """Learn from labelled networks.
 
         Args:
-            inputs: tokens, network scores and block statistics of the labelled networks.
+            inputs: tokens, network scores, block statistics and perhaps descriptions of the labelled networks.
             targets: `(labelled,)` normal scores of their accuracies.
             pool: the same inputs of networks without labels, for the principal component.
             seed: of the labels that the kernel's parameters are fitted to, where there are more than `LABELS`.
@@ -71,8 +77,7 @@ class GaussianProcess(nn.Module):
         self.points, targets = _flat(inputs), targets.double()
         order = torch.randperm(len(targets), generator=torch.Generator().manual_seed(seed))[:LABELS]
         self._fit_kernel(self.points[order], targets[order])
-        covariance = self._kernel(*self._distances(self.points, self.points)) + self._noise(len(targets))
-        self.factor = torch.linalg.cholesky(covariance)
+        self.factor = self._cholesky(self._distances(self.points, self.points))
         self.weights = torch.cholesky_solve(targets[:, None], self.factor)[:, 0]
         return self
 
@@ -126,15 +131,16 @@ class GaussianProcess(nn.Module):
         distances = self._distances(points, points)
         parameters = [p.clone().requires_grad_() for p in (self.log_amplitude, self.log_length, self.log_noise)]
         centres = [p.clone() for p in (self.log_amplitude, self.log_length, self.log_noise)]
+        spreads = [torch.tensor(spread) for spread in ([spread for _, spread in self.priors], 0.7, 1.0)]
         optimizer = torch.optim.LBFGS(parameters, max_iter=60, line_search_fn="strong_wolfe")
 
         def objective() -> Tensor:
             optimizer.zero_grad()
             self.log_amplitude, self.log_length, self.log_noise = parameters
-            factor = torch.linalg.cholesky(self._kernel(*distances) + self._noise(len(targets)))
+            factor = self._cholesky(distances)
             fit = torch.linalg.solve_triangular(factor, targets[:, None], upper=False).square().sum() / 2
             loss: Tensor = fit + factor.diagonal().log().sum()
-            for parameter, centre, spread in zip(parameters, centres, (0.7, 0.7, 1.0), strict=True):
+            for parameter, centre, spread in zip(parameters, centres, spreads, strict=True):
                 loss = loss + ((parameter - centre) / spread).square().sum() / 2
             loss.backward()  # type: ignore[no-untyped-call]
             return loss
@@ -143,15 +149,23 @@ class GaussianProcess(nn.Module):
             optimizer.step(objective)  # type: ignore[no-untyped-call]
         self.log_amplitude, self.log_length, self.log_noise = (p.detach() for p in parameters)
 
-    def _noise(self, n: int) -> Tensor:
-        return (self.log_noise.exp() + JITTER) * torch.eye(n, dtype=torch.float64, device=self.points.device)
+    def _cholesky(self, distances: tuple[list[Tensor], list[Tensor]]) -> Tensor:
+        """Return the Cholesky factor of the covariance of the labels at points with these distances."""
+        covariance = self._kernel(*distances)
+        # The amplitudes of descriptions may grow large, and the rounding errors with them.
+        largest = self.log_amplitude[LINEAR + 2 :].exp().sum().clamp_min(1.0)
+        noise = self.log_noise.exp() + JITTER * largest
+        factor: Tensor = torch.linalg.cholesky(covariance + noise * torch.eye(len(covariance)).to(covariance))
+        return factor
 
     def _views(self, points: Tensor) -> tuple[list[Tensor], list[Tensor]]:
         """Return what the linear and the stationary kernels see, scaled so that a product is a mean over columns."""
-        tokens, scores, blocks = torch.split(points, self.sizes, dim=1)
+        tokens, scores, blocks, *description = torch.split(points, self.sizes, dim=1)
         centred = scores - self.origin
         linear = [(centred @ self.direction)[:, None], centred]
         stationary = [torch.cat([scores, blocks], 1), tokens]
+        if description:
+            stationary += [torch.cat(description, 1), description[1]]
         return [_scaled(t) for t in linear], [_scaled(t) for t in stationary]
 
     def _distances(self, left: Tensor, right: Tensor) -> tuple[list[Tensor], list[Tensor]]:

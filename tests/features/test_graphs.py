@@ -9,7 +9,8 @@ from helpers import TABLE
 from parzc.datasets import Graph, Space, get_space
 from parzc.errors import InputError
 from parzc.features.encoders import PaddedEncoder
-from parzc.features.graphs import GraphEncoder, graph_arrays, vocabulary
+from parzc.features.graph_encoder import GraphEncoder
+from parzc.features.graphs import graph_arrays, vocabulary
 
 NB201 = get_space("nb201")
 CELL = "|nor_conv_1x1~0|+|nor_conv_3x3~0|none~1|+|skip_connect~0|avg_pool_3x3~1|nor_conv_3x3~2|"

@@ -5,7 +5,7 @@ import pytest
 import torch
 from sklearn.ensemble import GradientBoostingRegressor
 
-from parzc.models.boosted_trees import BoostedTrees
+from parzc.models.trees import BoostedTrees
 
 SHAPES = ((3, 4), (5,), (2,))
 COLUMNS = 19
@@ -80,7 +80,7 @@ def test_the_state_is_all_there_is_to_save():
     trees = BoostedTrees().fit(inputs, labels_of(inputs), 0)
     loaded = BoostedTrees()
     loaded.load_state_dict(trees.state_dict())
-    loaded.check(COLUMNS)
+    loaded.check(SHAPES)
     assert torch.equal(loaded(*others), trees(*others))
 
 
@@ -112,15 +112,15 @@ def test_each_row_is_predicted_by_itself():
 def test_trees_that_lead_elsewhere_are_refused(name, value, sentence):
     inputs = rows(20, 0)
     trees = BoostedTrees().fit(inputs, labels_of(inputs), 0)
-    trees.check(COLUMNS)
+    trees.check(SHAPES)
     getattr(trees, name).view(-1)[77] = value
     with pytest.raises(ValueError, match=f"^{sentence}$"):
-        trees.check(COLUMNS)
+        trees.check(SHAPES)
 
 
 def test_trees_that_lead_in_circles_come_to_an_end():
     trees = BoostedTrees()
     trees.child.fill_(0)
     trees.value[:, 0] = 0.25
-    trees.check(COLUMNS)
+    trees.check(SHAPES)
     assert trees(*rows(2, 0)).tolist() == [75.0, 75.0]

@@ -1,0 +1,97 @@
+"""Rankers, tabular learners and proxies on search spaces other than NAS-Bench-201, recorded.
+
+    python -m parzc.features transnas-micro features/ --task class_scene@64 --batch 8
+    python benchmarks/spaces.py transnas-micro --table table.csv --features features/ --targets jigsaw --samples 41
+
+The architectures of the table whose features are in the store take part. One json file for each space and target in
+`benchmarks/results`, written after each method: what is there is not computed again.
+"""
+
+import argparse
+import os
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from nb201 import RESULTS, Methods, complete, proxies, write_results
+from numpy.typing import NDArray
+
+from parzc.datasets import get_space, load_table
+from parzc.features import AZ_NAS, AZ_NAS_VIT, FeatureStore, FeatureTable
+from parzc.models.baselines import BASELINES
+from parzc.models.weighed_trees import MEASURED
+from parzc.protocol import Benchmark, Learner
+from parzc.ranker import Ranker
+from parzc.tabular import TabularRanker
+
+
+class OnDescription(TabularRanker):
+    """A tabular learner that sees what an architecture is made of and nothing that was measured."""
+
+    def _matrix(self, features: FeatureTable) -> NDArray[np.float32]:
+        return np.concatenate([x.astype(np.float32) for x in self.encoder.transform(features)[MEASURED:]], axis=1)
+
+
+def default(space: str, seed: int) -> Learner:
+    return Ranker("default", space, seed)
+
+
+def tabular(name: str, space: str, seed: int) -> Learner:
+    return TabularRanker(name, "default", space, seed)
+
+
+def described(name: str, space: str, seed: int) -> Learner:
+    return OnDescription(name, "default", space, seed)
+
+
+def learners(space: str) -> Methods:
+    """Return every method that is fitted, by name; the quick ones first."""
+    chosen: Methods = {name: ("baseline", partial(tabular, name, space)) for name in BASELINES}
+    chosen |= {f"{name}, description only": ("baseline", partial(described, name, space)) for name in BASELINES}
+    chosen["parzc (default)"] = ("ranker", partial(default, space))
+    return chosen
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("space", help="name of the search space")
+    parser.add_argument("--table", required=True, help="table with the accuracies")
+    parser.add_argument("--features", required=True, help="feature store")
+    parser.add_argument("--targets", nargs="+", required=True, help="columns of the table")
+    parser.add_argument("--samples", type=int, nargs="+", required=True)
+    parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
+    args = parser.parse_args()
+    store = FeatureStore.open(args.features)
+    az_nas = AZ_NAS_VIT if args.space.startswith("autoformer") else AZ_NAS
+    for target in args.targets:
+        benchmark = read_benchmark(args.space, args.table, target, store)
+        about = {
+            "space": args.space,
+            "table": Path(args.table).name,
+            "target": target,
+            "architectures": len(benchmark),
+            "functions": len(benchmark.features),
+            "features": {key: store.manifest["config"][key] for key in ("task", "batch", "batches", "data", "seed")},
+            "seconds for one architecture": round(sum(store.seconds.values()), 3),
+        }
+        path = RESULTS / f"{args.space}-{target}.json"
+        for samples in args.samples:
+            complete(path, about, benchmark, samples, learners(args.space), args.seeds, args.workers)
+            write_results(path, about, samples, proxies(benchmark, samples, args.seeds, az_nas))
+
+
+def read_benchmark(name: str, table: str, target: str, store: FeatureStore) -> Benchmark:
+    """Return the architectures of a table whose features are there, with these features and the labels of `target`."""
+    space = get_space(name)
+    loaded = load_table(table, space=space, target=target)
+    functions = [space.canonical(arch) for arch in loaded.archs]
+    lacking = set(store.lacking(functions))
+    kept = [i for i, function in enumerate(functions) if function not in lacking]
+    names = sorted({functions[i] for i in kept})
+    rows = {function: row for row, function in enumerate(names)}
+    return Benchmark(store.read(names), np.array([rows[functions[i]] for i in kept]), loaded.labels[kept])
+
+
+if __name__ == "__main__":
+    main()
