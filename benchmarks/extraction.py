@@ -5,8 +5,11 @@
 One thread, batch 16, three architectures of NAS-Bench-201 from small to large. Plain passes run before and after each
 piece of work, which is divided by their mean, so that a machine that grows slower or faster does so for both; medians
 over the turns are recorded.
+
+`--before` records an earlier version beside it, which `PYTHONPATH` names: its ratios only, not proxy by proxy.
 """
 
+import argparse
 import json
 import statistics
 import time
@@ -27,20 +30,35 @@ ARCHS = {
 }
 TURNS = 5
 PAPER = ("grad_norm", "snip", "synflow")
+CHEAP = ("params", "flops", "n_layers", *PAPER, "plain", "fisher", "l2_norm", "nwot", "jacob_cov")
+RECORD = RESULTS / "extraction.json"
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--before", metavar="VERSION", help="what the earlier version that runs is called")
+    args = parser.parse_args()
     torch.set_num_threads(1)
     everything = [name for name in list_proxies() if name != "grasp"]
+    old = json.loads(RECORD.read_text(encoding="utf-8")) if RECORD.exists() else {}
+    if args.before:
+        archs = {name: measure(arch, everything, alone=False) for name, arch in ARCHS.items()}
+        ratios = {name: {what: round(own, 3) for what, own in found.items()} for name, (found, _) in archs.items()}
+        old["before"] = {"version": args.before, "proxies": len(everything), "ratios": ratios}
+        print(old["before"])
+        write_atomically(RECORD, (json.dumps(old, indent=1) + "\n").encode())
+        return
     record = {"threads": 1, "batch": 16, "turns": TURNS, "machine": machine(), "archs": {}}
+    record |= {"before": old["before"]} if "before" in old else {}
     for name, arch in ARCHS.items():
-        ratios, plain = measure(arch, everything)
+        ratios, plain = measure(arch, everything, alone=True)
         alone = sum(value for what, value in ratios.items() if what.startswith("alone: "))
         record["archs"][name] = {
             "arch": arch,
             "plain": round(plain, 5),
             "ratios": {
                 "the paper's three statistics": round(ratios["paper"], 3),
+                "all cheap ones": round(ratios["cheap"], 3),
                 "all proxies but grasp": round(ratios["everything"], 3),
                 "the same, one by one": round(alone, 3),
                 "grasp": round(ratios["grasp"], 3),
@@ -49,10 +67,10 @@ def main() -> None:
             "all ratios": {what: round(value, 4) for what, value in ratios.items()},
         }
         print(name, record["archs"][name]["ratios"], record["archs"][name]["everything / one by one"], flush=True)
-    write_atomically(RESULTS / "extraction.json", (json.dumps(record, indent=1) + "\n").encode())
+    write_atomically(RECORD, (json.dumps(record, indent=1) + "\n").encode())
 
 
-def measure(arch: str, everything: list[str]) -> tuple[dict[str, float], float]:
+def measure(arch: str, everything: list[str], alone: bool) -> tuple[dict[str, float], float]:
     """Return the median ratio of each piece of work to plain passes over the turns, and the seconds of a plain pass."""
     network = get_space("nb201").network(arch)
     inputs = torch.randn(16, 3, 32, 32, generator=torch.Generator().manual_seed(0))
@@ -69,8 +87,9 @@ def measure(arch: str, everything: list[str]) -> tuple[dict[str, float], float]:
     work = {
         "everything": extracting(*everything),
         "paper": extracting(*PAPER),
+        "cheap": extracting(*CHEAP),
         "grasp": extracting("grasp"),
-        **{f"alone: {name}": extracting(name) for name in everything},
+        **{f"alone: {name}": extracting(name) for name in everything if alone},
     }
     taken: dict[str, list[float]] = {what: [] for what in work}
     passes: list[float] = []

@@ -1,4 +1,4 @@
-"""Published figures on NAS-Bench-201; rank correlations over the whole space: CIFAR-10, CIFAR-100, ImageNet16-120."""
+"""Published figures; rank correlations of proxies over NAS-Bench-201: CIFAR-10, CIFAR-100, ImageNet16-120."""
 
 from collections.abc import Mapping
 
@@ -105,3 +105,9 @@ LOSSES: Mapping[str, float] = {
     "diff_kendall": 0.6683,
 }
 """Kendall tau by loss at 178 labels, NAS-Bench-101: ParZC, table 7."""
+
+SPACES: Mapping[tuple[str, int], tuple[str, float]] = {
+    ("nb101", 100): ("ParZC, table 2", 0.693),
+    ("autoformer-tiny", 100): ("ParZC, table 5", 0.414),
+}
+"""Kendall tau in other spaces by number of labels, on other architectures than here; table 5 does not say how many."""

@@ -7,6 +7,8 @@ What stands between an opening comment and `<!-- end -->` is written anew:
 - `<!-- budgets: FILE ... -->`: Kendall tau of the methods at every label budget of each record;
 - `<!-- ablation: FILE REFERENCE -->`: every method of a record less one of them, beside published figures;
 - `<!-- paired: FILE ... -->`: the ranker against the best of the others, seed by seed;
+- `<!-- spaces: FILE ... -->`: the ranker in other spaces, against the best of each other kind;
+- `<!-- transfer: FILE -->`: a ranker of one space in another;
 - `<!-- search: FILE -->`, `<!-- labelling: FILE -->`: what a search finds, and what suggested labels are worth;
 - `<!-- proxies: FILE -->`: the correlations of every proxy beside the published ones;
 - `<!-- extraction: FILE -->`: seconds of extraction as ratios to one forward and backward pass;
@@ -24,7 +26,7 @@ from typing import Any
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent))
-from published import LOSSES, PARTS, PREDICTORS, SEARCH, SOURCES
+from published import LOSSES, PARTS, PREDICTORS, SEARCH, SOURCES, SPACES
 
 from parzc.features import list_proxies, proxy_info
 from parzc.metrics import bootstrap_interval
@@ -125,11 +127,48 @@ def paired(names: list[str]) -> str:
     return _markdown(["accuracy", "labels", RANKER, *kinds, "calibration error"], rows)
 
 
+def spaces(names: list[str]) -> str:
+    """Return a markdown table of the ranker in other spaces, less the best of each other kind, seed by seed."""
+    rows = []
+    for record in map(_read, names):
+        for budget, found in record["results"].items():
+            own, others = found[RANKER], [_best(found, kind) for kind in KINDS]
+            cells = [_difference(own, found[other]) + f" ({other})" if other else "" for other in others]
+            source, tau = SPACES.get((record["space"], int(budget)), ("", 0.0))
+            tested = f"{record['architectures'] - int(budget):,}"
+            taus = [_cell(own["kendall"]), _cell(own["kendall_new"]), *cells, _cell(own["calibration_error"])]
+            published = f"{tau:.3f} ({source})" if source else ""
+            rows.append([f"`{record['space']}`", record["target"], budget, tested, *taus, published])
+    kinds = ["less best tabular learner", "less best on the description only", "less best proxy"]
+    head = ["space", "accuracy", "labels", "tested on", RANKER, "tau, unseen functions", *kinds, "calibration error"]
+    return _markdown([*head, "published"], rows)
+
+
+def transfer(names: list[str]) -> str:
+    """Return a markdown table of Kendall taus of a ranker of one space in another."""
+    record = _read(names[0])
+    few = record["to"].split(", ")[1]
+    rows = []
+    for target, found in record["results"].items():
+        proxies = [(value["mean"], name) for name, value in found.items() if name.startswith("best proxy")]
+        tau, proxy = max(proxies)
+        cells = [f"{found[way]['mean']:.3f}" for way in ("transferred, no labels", f"{few} alone", "mean of both")]
+        low, high = found["mean of both"]["less the labels alone"]
+        rows.append([target, *cells, f"[{low:+.3f}, {high:+.3f}]", f"{tau:.3f} {proxy.removeprefix('best proxy ')}"])
+    head = ["task", "transferred, no labels", f"{few} alone", "mean of both", "gain, 95 % interval", "best proxy"]
+    return _markdown(head, rows)
+
+
 KINDS: Mapping[str, Callable[[str, str], bool]] = {
-    "less best tabular learner": lambda name, kind: kind == "baseline" and "operations" not in name,
-    "less best on operations only": lambda name, kind: kind == "baseline" and "operations" in name,
+    "less best tabular learner": lambda name, kind: kind == "baseline" and not _bare(name),
+    "less best on operations only": lambda name, kind: kind == "baseline" and _bare(name),
     "less best proxy": lambda _, kind: kind == "proxy",
 }
+
+
+def _bare(method: str) -> bool:
+    """Whether a method sees nothing that was measured."""
+    return method.endswith(" only")
 
 
 def _best(found: Mapping[str, Any], what: str) -> str | None:
@@ -210,6 +249,10 @@ def extraction(names: list[str]) -> str:
         [what, *(f"{arch['ratios'][what]:.2f}" for arch in record["archs"].values())]
         for what in next(iter(record["archs"].values()))["ratios"]
     ]
+    before = record.get("before", {"ratios": {}})
+    for what, name in (("paper", "the paper's three statistics"), ("cheap", "all cheap ones"), ("everything", "all")):
+        cells = [f"{ratios[what]:.2f}" for ratios in before["ratios"].values()]
+        rows += [[f"{name}, before ({before['version']})", *cells]] if cells else []
     return _markdown(head, rows)
 
 
@@ -253,6 +296,8 @@ WRITERS: Mapping[str, Callable[[list[str]], str]] = {
     "budgets": budgets,
     "ablation": ablation,
     "paired": paired,
+    "spaces": spaces,
+    "transfer": transfer,
     "search": search,
     "labelling": labelling,
     "proxies": proxies,

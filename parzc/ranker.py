@@ -49,7 +49,7 @@ class Ranker(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # scikit-lea
 
     Attributes:
         preset_: all settings that `fit` used.
-        encoder_: scales the features; fitted.
+        encoder_: scales the features; fitted, or adapted.
         members_: what was trained: the neural networks, then what the preset has beside them.
         shapes_: sizes of one row of each model input.
         labelled_: number of labelled networks.
@@ -102,12 +102,34 @@ class Ranker(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # scikit-lea
             *self._train_networks(inputs, targets, everything),
             *self._fit_beside(inputs, torch.from_numpy(normal_scores(labels)), everything),
         ]
+        self._standardise(everything)
+        return self
+
+    def adapt(self, features: Features) -> "Ranker":
+        """Rank other networks than those that the ranker knows: of another space, task or input size, without labels.
+
+        Everything that is measured is scaled anew, by its rank among these networks, so that what was learned of the
+        order of one population is applied to the order of another. A ranker for networks of no known space
+        (`space=""`) can be adapted to any space, others to their own.
+
+        Args:
+            features: of all networks that are to be ranked, at best.
+
+        Raises:
+            InputError: if the features lack what the ranker reads, or a node is nowhere in its space.
+        """
+        table = _as_table(features)
+        self.encoder_ = self.encoder_.refit(table)
+        self._standardise(self._inputs(table))
+        return self
+
+    def _standardise(self, everything: Inputs) -> None:
+        """Give the scores of each member, and their mean, mean 0 and spread 1 over networks with these inputs."""
         self.offset_, self.scale_ = np.zeros(len(self.members_) + 1), np.ones(len(self.members_) + 1)
         raw = np.stack([_score(member, everything) for member in self.members_])
         self.offset_[:-1], self.scale_[:-1] = raw.mean(1), np.maximum(raw.std(1), 1e-12)
         mean = self._mean(raw)
         self.offset_[-1], self.scale_[-1] = mean.mean(), max(mean.std(), 1e-12)
-        return self
 
     def _train_networks(self, inputs: Inputs, targets: Tensor, pool: Inputs) -> list[nn.Module]:
         seeds = [1000 * self.seed + member for member in range(self.preset_.members)]

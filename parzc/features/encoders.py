@@ -4,6 +4,7 @@ An encoder turns a `FeatureTable` of `n` networks into float32 arrays with `n` r
 definitions differ from those it was fitted on.
 """
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -53,11 +54,25 @@ class Encoder(ABC):
 
     def fit(self, table: FeatureTable) -> "Encoder":
         """Learn scales from features, labelled or not, and remember what they mean."""
+        self._define(table)
+        self._fit(table)
+        return self
+
+    def refit(self, table: FeatureTable) -> "Encoder":
+        """Return an encoder with the scales of other networks, whose model inputs have the same shapes."""
+        other = copy.copy(self)
+        other._define(table)
+        other.arrays = self.arrays | other._scales(table)
+        return other
+
+    def _scales(self, _: FeatureTable) -> dict[str, NDArray[np.float64]]:
+        """Return those of `arrays` that are scales, of other networks; none where each is scaled by itself."""
+        return {}
+
+    def _define(self, table: FeatureTable) -> None:
         self._check_columns(table)
         names = dict.fromkeys((*self.statistics, *self.scores, *self.blocks))
         self.definitions = {name: dict(table.definitions.get(name) or proxy_info(name).define()) for name in names}
-        self._fit(table)
-        return self
 
     def transform(self, table: FeatureTable) -> Inputs:
         """Return the model inputs, each with one row for each network.
@@ -187,14 +202,9 @@ class TokenEncoder(Encoder):
         self.stages = 1 + max((slot.stage for slot in slots), default=0)
 
     def _fit(self, table: FeatureTable) -> None:
-        values, present = self._cells(table)
-        n = len(table)
-        flags = np.repeat(present[..., None], len(self.statistics), axis=-1)
-        cells = RankGauss().fit(values.reshape(n, -1), flags.reshape(n, -1))
-        scores = RankGauss().fit(self._score_matrix(table))
         positions = min(int(np.diff(table.block_offsets).max()), MOST_BLOCKS) if self.blocks else 0
-        blocks = RankGauss().fit(self._block_matrix(table, positions))
-        self.arrays = {"cells": cells.quantiles, "scores": scores.quantiles, "blocks": blocks.quantiles}
+        self.arrays = {"blocks": np.zeros((positions * len(self.blocks), 0))}
+        self.arrays = self._scales(table)
         if self.described is not None:
             *_, mask = graph_arrays(table.archs, self.described)
             vertices = min(mask.shape[1], MOST_VERTICES)
@@ -203,14 +213,27 @@ class TokenEncoder(Encoder):
                 varying = np.flatnonzero((columns != columns[:1]).any(0))
                 self.arrays[name] = np.stack([varying, columns[:, varying].mean(0), columns[:, varying].std(0)])
 
+    def _scales(self, table: FeatureTable) -> dict[str, NDArray[np.float64]]:
+        values, present = self._cells(table)
+        n = len(table)
+        flags = np.repeat(present[..., None], len(self.statistics), axis=-1)
+        cells = RankGauss().fit(values.reshape(n, -1), flags.reshape(n, -1))
+        scores = RankGauss().fit(self._score_matrix(table))
+        blocks = RankGauss().fit(self._block_matrix(table, self._positions))
+        return {"cells": cells.quantiles, "scores": scores.quantiles, "blocks": blocks.quantiles}
+
+    @property
+    def _positions(self) -> int:
+        """Places along a network at which block statistics are told."""
+        return len(self.arrays["blocks"]) // max(len(self.blocks), 1)
+
     def _transform(self, table: FeatureTable) -> Inputs:
         values, present = self._cells(table)
         n = len(table)
         scaled = _scale(self.arrays["cells"], values.reshape(n, -1)).reshape(values.shape) * present[..., None]
         tokens = np.concatenate([scaled.reshape(n, len(self.edges), -1), present.any(2, keepdims=True)], axis=2)
         scores = _scale(self.arrays["scores"], self._score_matrix(table))
-        positions = len(self.arrays["blocks"]) // max(len(self.blocks), 1)
-        blocks = _scale(self.arrays["blocks"], self._block_matrix(table, positions))
+        blocks = _scale(self.arrays["blocks"], self._block_matrix(table, self._positions))
         inputs = tokens.astype(np.float32), scores.astype(np.float32), blocks.astype(np.float32)
         return inputs if self.described is None else (*inputs, *self._description(table, self.described))
 
@@ -238,8 +261,7 @@ class TokenEncoder(Encoder):
             shapes = shapes[:3]
         cells = self.stages * len(self.statistics)
         rows = {"cells": len(self.edges) * cells, "scores": len(self.scores), "blocks": len(self.arrays["blocks"])}
-        positions = rows["blocks"] // max(len(self.blocks), 1)
-        if rows["blocks"] != positions * len(self.blocks) or list(shapes) != [
+        if rows["blocks"] != self._positions * len(self.blocks) or list(shapes) != [
             (len(self.edges), cells + 1),
             (rows["scores"],),
             (rows["blocks"],),
