@@ -33,7 +33,7 @@ CURVES = {
     "parzc (default)": (BLUE, "o", "parzc"),
     "gradient_boosting": (ORANGE, "s", "gradient boosting, same inputs"),
     "extra_trees": (GREEN, "^", "extra trees, same inputs"),
-    "gradient_boosting, operations only": (GREY, "v", "gradient boosting, operations only"),
+    "gaussian_process, operations only": (GREY, "v", "Gaussian process, operations only"),
     "parzc (paper, pinat)": (PURPLE, "D", "ParZC as in the paper, with PINAT"),
 }
 SEEDS = 3

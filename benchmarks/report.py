@@ -173,7 +173,7 @@ def _bare(method: str) -> bool:
 
 def _best(found: Mapping[str, Any], what: str) -> str | None:
     chosen = [name for name, result in found.items() if KINDS[what](name, result["kind"])]
-    return max(chosen, key=lambda name: found[name]["kendall"]["mean"], default=None)
+    return max(chosen, key=lambda name: found[name]["kendall"]["mean"] or -2.0, default=None)
 
 
 def _difference(own: dict[str, Any], other: dict[str, Any]) -> str:
