@@ -1,5 +1,6 @@
 """The parts that a preset names: encoder, networks, and the members beside them."""
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -73,5 +74,7 @@ def make_beside(
     if name == "gaussian_process":
         return GaussianProcess(labelled, shapes)
     if name == "boosted_trees":
-        return WeighedTrees(labelled) if len(shapes) > MEASURED else BoostedTrees()
+        # Architectures that are all alike have a description without columns, from which no tree can learn.
+        described = any(math.prod(shape) for shape in shapes[MEASURED:])
+        return WeighedTrees(labelled) if described else BoostedTrees()
     raise InputError(f"there is no member '{name}'; choose gaussian_process or boosted_trees")

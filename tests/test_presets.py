@@ -5,10 +5,12 @@ from dataclasses import FrozenInstanceError, asdict, replace
 
 import pytest
 
+from parzc.assembly import make_encoder
+from parzc.datasets import list_spaces
 from parzc.errors import InputError
 from parzc.features import list_proxies, list_statistics, shipped
 from parzc.models.fusion import GRAPHS
-from parzc.presets import GRAPH_SETTINGS, PRESETS, Preset, get_preset
+from parzc.presets import GRAPH_SETTINGS, PRESETS, Preset, get_preset, settings_of
 from parzc.pretraining import PretrainingConfig
 from parzc.training import TrainingConfig
 
@@ -111,6 +113,23 @@ def test_presets_name_what_there_is(name):
     assert set(preset.blocks) <= {"expressivity", "trainability"}
     assert set(preset.beside) <= {"gaussian_process", "boosted_trees"}
     assert preset.model == "token_mixer" or not (preset.beside or preset.blocks or preset.pretraining.steps)
+
+
+@pytest.mark.parametrize("space", list_spaces())
+def test_default_reads_descriptions_in_all_spaces_but_nb201(space):
+    preset = get_preset("default").override(settings_of("default", space))
+    assert preset == replace(PRESETS["default"], described=space != "nb201")
+    named = make_encoder(preset, space).described
+    assert (named and named.name) == (None if space == "nb201" else space)
+    assert settings_of("paper", space) == {}
+    # What is set wins, in either direction.
+    for wanted in (False, True):
+        settings = {**settings_of("default", space), "described": wanted}
+        assert get_preset("default").override(settings).described is wanted
+
+
+def test_networks_of_no_known_space_have_no_description():
+    assert make_encoder(get_preset("default").override(settings_of("default", "")), "").described is None
 
 
 def test_the_default_preset_asks_for_what_the_shipped_features_hold():

@@ -118,3 +118,15 @@ def test_the_loss_by_hand_where_all_is_hidden(monkeypatch):
     )
     (loss,) = pretrain(mixer(), (tokens, scores, blocks), PretrainingConfig(steps=1), 0)
     assert loss == pytest.approx((scores.square().mean() + blocks.square().mean()).item(), rel=1e-5)
+
+
+def test_a_description_tells_hidden_scores():
+    tokens, scores, blocks = pool()
+    config = PretrainingConfig(steps=200, batch=60, learning_rate=1e-2, hidden_tokens=1.0)
+    told = torch.cat([scores, blocks], 1)
+    final = {}
+    for name, own in (("of these", told), ("of others", told.flip(0))):
+        described = mixer(description=7)
+        final[name] = np.mean(pretrain(described, (tokens, scores, blocks, own[:, :3], own[:, 3:]), config, 0)[-20:])
+        assert not torch.equal(described.embed_description.weight, mixer(description=7).embed_description.weight)
+    assert final["of these"] < 0.4 * final["of others"]

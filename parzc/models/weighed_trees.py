@@ -41,6 +41,7 @@ class WeighedTrees(nn.Module):
 
     def fit(self, inputs: Sequence[Tensor], targets: Tensor, seed: int) -> "WeighedTrees":
         """Learn `(n,)` targets from inputs `(n, ...)`, of which those behind `MEASURED` are the description."""
+        self.weights.fill_(1 / 3)
         told, seen = [], []
         for train, test in self._folds(len(targets), seed):
             for trees, kept in self._parts(inputs):

@@ -12,8 +12,11 @@ from parzc.models import gaussian_process
 from parzc.models.gaussian_process import GaussianProcess, _flat
 
 SHAPES = ((3, 4), (5,), (2,))
+DESCRIBED = (*SHAPES, (6,), (4,))
 CENTRES = np.array([-math.log(5)] * 4 + [0.3] * 2 + [-2.5])
 SPREADS = np.array([0.7] * 6 + [1.0])
+DESCRIBED_CENTRES = np.array([-math.log(5)] * 4 + [-4.0] * 2 + [0.3] * 4 + [-2.5])
+DESCRIBED_SPREADS = np.array([0.7] * 4 + [2.0] * 2 + [0.7] * 4 + [1.0])
 JITTER = 1e-5
 
 
@@ -47,27 +50,37 @@ class Slow:
             self.component = vectors[:, -1] / math.sqrt(values[-1])
 
     def parts(self, ours, theirs):
-        """Return products and distances, `(4, n, m)`, that the parameters do not enter."""
-        out = np.zeros((4, len(ours[0]), len(theirs[0])))
+        """Return products and distances, `(4, n, m)` or with descriptions `(6, n, m)`, without any parameter."""
+        out = np.zeros((len(ours) + 1 if len(ours) > 3 else 4, len(ours[0]), len(theirs[0])))
         ours, theirs = ([t.double().flatten(1).numpy() for t in inputs] for inputs in (ours, theirs))
-        for i, (tokens, scores, blocks) in enumerate(zip(*ours, strict=True)):
-            for j, (other_tokens, other_scores, other_blocks) in enumerate(zip(*theirs, strict=True)):
+        for i, (tokens, scores, blocks, *description) in enumerate(zip(*ours, strict=True)):
+            for j, (other_tokens, other_scores, other_blocks, *others) in enumerate(zip(*theirs, strict=True)):
                 one, other = scores - self.origin, other_scores - self.origin
                 both = np.append(scores - other_scores, blocks - other_blocks)
                 out[0, i, j] = (one @ self.component) * (other @ self.component)
                 out[1, i, j] = np.mean(one * other) if len(one) else 0
                 out[2, i, j] = math.sqrt(np.mean(both**2)) if len(both) else 0
                 out[3, i, j] = math.sqrt(np.mean((tokens - other_tokens) ** 2))
+                if description:
+                    apart = [(one - other) ** 2 for one, other in zip(description, others, strict=True)]
+                    out[4, i, j] = math.sqrt(np.mean(np.concatenate(apart))) if sum(map(len, apart)) else 0
+                    out[5, i, j] = math.sqrt(np.mean(apart[1])) if len(apart[1]) else 0
         return out
 
 
 def covariance(parts, parameters):
     """Amplitudes and length scales in logarithms; Rasmussen and Williams, equations 4.17 and 4.18."""
-    amplitudes, lengths = np.exp(parameters[:4]), np.exp(parameters[4:6])
+    amplitudes, lengths = np.exp(parameters[: len(parts)]), np.exp(parameters[len(parts) : -1])
     total = amplitudes[0] * parts[0] + amplitudes[1] * parts[1]
     for amplitude, length, distance in zip(amplitudes[2:], lengths, parts[2:], strict=True):
         total = total + amplitude * (1 + math.sqrt(3) * distance / length) * np.exp(-math.sqrt(3) * distance / length)
     return total
+
+
+def noise_of(parameters):
+    """The noise of a label, and what is added to it so that the covariance can be inverted."""
+    described = parameters[4:6] if len(parameters) > 7 else np.array([])
+    return math.exp(parameters[-1]), JITTER * max(1, np.exp(described).sum())
 
 
 def parameters_of(process):
@@ -77,8 +90,8 @@ def parameters_of(process):
 def posterior(process, inputs, labels, pool, others):
     """Mean and variance by equations 2.25 and 2.26, with the noise of a label in the variance."""
     slow, parameters = Slow(pool), parameters_of(process)
-    noise = math.exp(parameters[-1])
-    inverse = np.linalg.inv(covariance(slow.parts(inputs, inputs), parameters) + (noise + JITTER) * np.eye(len(labels)))
+    noise, jitter = noise_of(parameters)
+    inverse = np.linalg.inv(covariance(slow.parts(inputs, inputs), parameters) + (noise + jitter) * np.eye(len(labels)))
     across = covariance(slow.parts(others, inputs), parameters)
     own = np.array([
         covariance(slow.parts(*[[t[i : i + 1] for t in others]] * 2), parameters)[0, 0] for i in range(len(others[0]))
@@ -87,6 +100,7 @@ def posterior(process, inputs, labels, pool, others):
 
 
 WIDTHS = [SHAPES, ((3, 4), (5,), (0,)), ((3, 4), (0,), (2,)), ((3, 4), (0,), (0,)), ((1, 1), (1,), (1,))]
+WIDTHS += [DESCRIBED, (*SHAPES, (0,), (3,)), (*SHAPES, (3,), (0,)), (*SHAPES, (0,), (0,))]
 
 
 @pytest.mark.parametrize("shapes", WIDTHS)
@@ -99,14 +113,26 @@ def test_the_posterior_is_that_of_the_textbook(shapes):
     assert abs(mean).max() > 0.1
 
 
-def objective_of(inputs, labels, pool):
+def test_large_amplitudes_of_descriptions_raise_what_is_added_to_the_diagonal():
+    inputs, pool, others = rows(9, 0, DESCRIBED), rows(30, 1, DESCRIBED), rows(4, 2, DESCRIBED)
+    labels, process = labels_of(inputs), GaussianProcess(9, DESCRIBED)
+    process._fit_kernel = lambda *_: None
+    process.log_amplitude[:] = torch.tensor([0.0, 0.0, 9.0, 0.0, 8.0, 9.0])
+    process.log_noise.fill_(-9.0)
+    process.fit(inputs, labels, pool, 0)
+    mean, variance = posterior(process, inputs, labels, pool, others)
+    assert noise_of(parameters_of(process))[1] > 0.1
+    np.testing.assert_allclose(process(*others).numpy(), mean, atol=1e-9)
+    np.testing.assert_allclose(process.variance(*others).numpy(), variance, atol=1e-6)
+
+
+def objective_of(inputs, labels, pool, centres=CENTRES, spreads=SPREADS):
     parts, labels = Slow(pool).parts(inputs, inputs), labels.numpy()
 
     def objective(parameters):
         """Minus the logarithm of the posterior: equation 2.30, and log-normal priors."""
-        noise = math.exp(parameters[-1]) + JITTER
-        matrix = covariance(parts, parameters) + noise * np.eye(len(labels))
-        prior = (((parameters - CENTRES) / SPREADS) ** 2).sum() / 2
+        matrix = covariance(parts, parameters) + sum(noise_of(parameters)) * np.eye(len(labels))
+        prior = (((parameters - centres) / spreads) ** 2).sum() / 2
         return labels @ np.linalg.solve(matrix, labels) / 2 + np.linalg.slogdet(matrix)[1] / 2 + prior
 
     return objective
@@ -122,6 +148,20 @@ def test_the_parameters_maximise_the_posterior(seed):
     rng = np.random.default_rng(seed)
     assert all(objective(found + 0.1 * rng.normal(size=7)) > objective(found) for _ in range(50))
     assert objective(found) <= minimize(objective, CENTRES).fun + 1e-5 < objective(CENTRES)
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_the_parameters_of_descriptions_maximise_the_posterior_too(seed):
+    inputs, pool = rows(25, seed, DESCRIBED), rows(30, seed + 100, DESCRIBED)
+    labels = torch.from_numpy(normal_scores((inputs[4].sum(1) + inputs[1][:, 0]).double().numpy()))
+    process = GaussianProcess(25, DESCRIBED).fit(inputs, labels, pool, seed)
+    objective = objective_of(inputs, labels, pool, DESCRIBED_CENTRES, DESCRIBED_SPREADS)
+    found = parameters_of(process)
+    gradient = [(objective(found + step) - objective(found - step)) / 2e-4 for step in 1e-4 * np.eye(11)]
+    np.testing.assert_allclose(gradient, 0, atol=5e-3)
+    assert objective(found) <= minimize(objective, DESCRIBED_CENTRES).fun + 1e-4 < objective(DESCRIBED_CENTRES)
+    # The labels follow what the last kernel sees alone: its amplitude has left the prior, which starts it near 0.
+    assert found[5] > DESCRIBED_CENTRES[5] + 2 and found[5] > found[4]
 
 
 def test_the_variance_is_that_of_a_label_and_grows_away_from_the_labelled():
@@ -158,13 +198,13 @@ def greedy(process, inputs, pool, candidates, n, reference):
     slow, parameters = Slow(pool), parameters_of(process)
     everything = [torch.cat(pair) for pair in zip(inputs, candidates, strict=True)]
     full = covariance(slow.parts(everything, everything), parameters)
-    labelled, noise = len(inputs[0]), math.exp(parameters[-1])
+    labelled, (noise, jitter) = len(inputs[0]), noise_of(parameters)
     chosen = []
     for _ in range(n):
         totals = {}
         for candidate in set(range(len(candidates[0]))) - set(chosen):
             known = [*range(labelled), *(labelled + np.array([*chosen, candidate]))]
-            noises = [noise + JITTER] * labelled + [noise] * (len(known) - labelled)
+            noises = [noise + jitter] * labelled + [noise] * (len(known) - labelled)
             inverse = np.linalg.inv(full[np.ix_(known, known)] + np.diag(noises))
             counted = [labelled + i for i in reference]
             across = full[np.ix_(counted, known)]
@@ -173,10 +213,12 @@ def greedy(process, inputs, pool, candidates, n, reference):
     return chosen
 
 
-@pytest.mark.parametrize(("seed", "reference"), [(0, 1000), (1, 1000), (2, 4)])
-def test_suggestions_are_those_of_a_greedy_search_that_refits(seed, reference):
-    process, inputs, _, pool = fitted(8, seed=seed)
-    candidates = rows(13, seed + 50)
+@pytest.mark.parametrize(
+    ("seed", "reference", "shapes"), [(0, 1000, SHAPES), (1, 1000, SHAPES), (2, 4, SHAPES), (3, 1000, DESCRIBED)]
+)
+def test_suggestions_are_those_of_a_greedy_search_that_refits(seed, reference, shapes):
+    process, inputs, _, pool = fitted(8, shapes, seed)
+    candidates = rows(13, seed + 50, shapes)
     counted = torch.randperm(13, generator=torch.Generator().manual_seed(seed))[:reference].tolist()
     expected = greedy(process, inputs, pool, candidates, 7, counted)
     assert process.most_informative(candidates, 7, seed, reference) == expected
@@ -206,11 +248,12 @@ def test_parameters_are_fitted_to_some_labels_and_all_are_used(monkeypatch):
     assert process.weights.shape == (24,)
 
 
-def test_the_state_is_all_there_is_to_save():
-    process, inputs, _, _ = fitted()
-    loaded = GaussianProcess(20, SHAPES)
+@pytest.mark.parametrize("shapes", [SHAPES, DESCRIBED])
+def test_the_state_is_all_there_is_to_save(shapes):
+    process, inputs, _, _ = fitted(shapes=shapes)
+    loaded = GaussianProcess(20, shapes)
     loaded.load_state_dict(process.state_dict())
-    others = rows(4, 5)
+    others = rows(4, 5, shapes)
     assert torch.equal(loaded(*others), process(*others))
     assert torch.equal(loaded.variance(*others), process.variance(*others))
     assert loaded.most_informative(inputs, 5, 0) == process.most_informative(inputs, 5, 0)

@@ -66,6 +66,55 @@ def mixer_score(model, tokens, scores, flags):
     return model.head(model.embed(tokens, scores, flags)).squeeze(-1)
 
 
+def described(places=7, summary=2, n=6):
+    generator = torch.Generator().manual_seed(2)
+    return torch.randn(n, places, generator=generator), torch.randn(n, summary, generator=generator)
+
+
+@pytest.mark.parametrize("part", [0, 1])
+def test_a_description_changes_the_scores_of_its_own_rows(part):
+    model, (tokens, scores), description = mixer(description=9), rows(), described()
+    before = model(tokens, scores, None, *description)
+    description[part][:3] += 1
+    after = model(tokens, scores, None, *description)
+    assert torch.equal(after[3:], before[3:]) and ((after[:3] - before[:3]).abs() > 1e-4).all()
+
+
+@pytest.mark.parametrize("count", [SCORES, 0])
+def test_the_token_of_the_description_by_hand(count):
+    # The last of all, behind that of the scores where there is one; block statistics do not enter.
+    model, (tokens, scores), description = mixer(count, depth=0, description=9), rows(scores=count), described()
+    places = tokens @ model.embed_tokens.weight_mu.T + model.embed_tokens.bias_mu + model.place
+    linear = model.embed_description
+    everything = [places, (torch.cat(description, 1) @ linear.weight.T + linear.bias)[:, None]]
+    if count:
+        own = torch.cat([scores, torch.ones_like(scores)], 1) @ model.embed_scores.weight.T + model.embed_scores.bias
+        everything.insert(1, own[:, None])
+    everything = torch.cat(everything, 1)
+    assert everything.shape == (6, TOKENS + bool(count) + 1, 8)
+    centred = everything - everything.mean(2, keepdim=True)
+    expected = (centred / (centred.square().mean(2, keepdim=True) + 1e-5).sqrt()).mean(1)
+    torch.testing.assert_close(model.embed(tokens, scores, description=description), expected)
+    got = model(tokens, scores, torch.full((6, 3), torch.nan), *description)
+    torch.testing.assert_close(got, expected @ model.head.weight_mu[0] + model.head.bias_mu)
+
+
+def test_the_description_is_mixed_with_the_other_tokens():
+    with_it, without = mixer(description=9, depth=1), mixer(depth=1)
+    sizes = [[p.shape for p in model.blocks.parameters()] for model in (with_it, without)]
+    assert sizes[0] != sizes[1]
+    # A sixth token: the hidden layer across tokens is twice their number.
+    assert (2 * (TOKENS + 2), TOKENS + 2) in [tuple(shape) for shape in sizes[0]]
+    assert (2 * (TOKENS + 1), TOKENS + 1) in [tuple(shape) for shape in sizes[1]]
+
+
+def test_a_description_without_columns_is_no_token():
+    model, (tokens, scores) = mixer(description=0), rows()
+    assert model.embed_description is None
+    empty = torch.zeros(6, 0), torch.zeros(6, 0)
+    assert torch.equal(model(tokens, scores, None, *empty), mixer()(tokens, scores))
+
+
 def test_the_score_is_the_head_on_the_embedding():
     model, (tokens, scores) = mixer(), rows()
     got = model(tokens, scores, torch.full((6, 3), torch.nan))

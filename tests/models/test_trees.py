@@ -1,11 +1,11 @@
-"""Boosted trees as tensors against the estimator that they come from."""
+"""Trees as tensors against the estimators that they come from."""
 
 import numpy as np
 import pytest
 import torch
-from sklearn.ensemble import GradientBoostingRegressor
+from sklearn.ensemble import ExtraTreesRegressor, GradientBoostingRegressor
 
-from parzc.models.trees import BoostedTrees
+from parzc.models.trees import BoostedTrees, ExtraTrees
 
 SHAPES = ((3, 4), (5,), (2,))
 COLUMNS = 19
@@ -124,3 +124,60 @@ def test_trees_that_lead_in_circles_come_to_an_end():
     trees.value[:, 0] = 0.25
     trees.check(SHAPES)
     assert trees(*rows(2, 0)).tolist() == [75.0, 75.0]
+
+
+# extremely randomised trees
+
+
+def extra_estimator(inputs, labels, seed, depth, leaves):
+    learner = ExtraTreesRegressor(
+        n_estimators=300, max_features=0.3, max_depth=depth, max_leaf_nodes=leaves, random_state=seed
+    )
+    return learner.fit(matrix(inputs), labels.numpy())
+
+
+@pytest.mark.parametrize(
+    ("n", "seed", "depth", "leaves"), [(2, 0, 2, 2), (3, 1, 3, 3), (40, 7, 24, 40), (300, 0, 24, 256)]
+)
+def test_predictions_of_extra_trees_are_those_of_the_estimator(n, seed, depth, leaves):
+    inputs, others = rows(n, seed), rows(50, 90)
+    labels = labels_of(inputs)
+    trees, learner = ExtraTrees(n).fit(inputs, labels, seed), extra_estimator(inputs, labels, seed, depth, leaves)
+    for given in (inputs, others):
+        np.testing.assert_allclose(trees(*given).numpy(), learner.predict(matrix(given)), rtol=0, atol=1e-12)
+    assert trees(*others).dtype == torch.float64 and trees(*others).std() > 0
+    assert trees.child.shape == (300, 2 * leaves - 1, 2)
+
+
+@pytest.mark.parametrize("n", [2, 20])
+def test_extra_trees_know_the_labels_that_they_have_seen(n):
+    # Every leaf holds one label, so every tree, and their mean, repeats it.
+    inputs = rows(n, 0)
+    torch.testing.assert_close(ExtraTrees(n).fit(inputs, labels_of(inputs), 0)(*inputs), labels_of(inputs))
+
+
+def test_extra_trees_have_at_most_256_leaves():
+    inputs = rows(300, 0)
+    trees = ExtraTrees(300).fit(inputs, labels_of(inputs), 0)
+    leaves = (trees.child[:, :, 0] == torch.arange(511)).sum(1)
+    assert (leaves == 256).any() and leaves.max() == 256
+    assert (trees(*inputs) - labels_of(inputs)).abs().max() > 1e-3
+
+
+def test_extra_trees_learn_from_fewer_labels_than_they_have_place_for():
+    inputs, others = rows(40, 0), rows(30, 1)
+    few = [t[:32] for t in inputs]
+    found = ExtraTrees(40).fit(few, labels_of(few), 0)(*others)
+    learner = extra_estimator(few, labels_of(few), 0, 24, 40)
+    np.testing.assert_allclose(found.numpy(), learner.predict(matrix(others)), rtol=0, atol=1e-12)
+
+
+def test_the_state_of_extra_trees_is_all_there_is_to_save():
+    inputs, others = rows(20, 0), rows(30, 1)
+    trees, loaded = ExtraTrees(20).fit(inputs, labels_of(inputs), 0), ExtraTrees(20)
+    loaded.load_state_dict(trees.state_dict())
+    loaded.check(SHAPES)
+    assert torch.equal(loaded(*others), trees(*others))
+    loaded.child.view(-1)[5] = 39
+    with pytest.raises(ValueError, match=r"^a tree has a child outside 0 to 38$"):
+        loaded.check(SHAPES)

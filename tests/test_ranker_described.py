@@ -1,0 +1,182 @@
+"""Rankers that read what architectures are made of, on measured cells of NAS-Bench-101."""
+
+import hashlib
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save
+
+from parzc.assembly import make_beside, make_encoder, make_model
+from parzc.datasets import get_space
+from parzc.errors import InputError
+from parzc.features.build import ExtractionConfig, build_store
+from parzc.features.description import describe
+from parzc.models.gaussian_process import GaussianProcess
+from parzc.models.token_mixer import TokenMixer
+from parzc.models.trees import BoostedTrees
+from parzc.models.weighed_trees import WeighedTrees
+from parzc.presets import get_preset, settings_of
+from parzc.ranker import Ranker
+from parzc.tabular import TabularRanker
+
+SPACE = get_space("nb101")
+ARCHS = list(dict.fromkeys(SPACE.canonical(arch) for arch in SPACE.sample(16, 0)))[:14]
+SETTINGS = {
+    "statistics": ["l2_norm"], "scores": ["params", "n_layers"], "blocks": [], "members": 1, "model.dim": 8,
+    "model.depth": 1, "training.epochs": 3, "pretraining.steps": 3,
+}  # fmt: skip
+LABELS = np.array([arch.count("conv3x3") + 0.1 * i for i, arch in enumerate(ARCHS)])
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory):
+    proxies = ("l2_norm", "params", "n_layers")
+    config = ExtractionConfig("nb101", "cifar10@8", batch=2, proxies=proxies)
+    return build_store(tmp_path_factory.mktemp("store"), config, ARCHS, workers=1).read(ARCHS)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def fewer_trees():
+    """A fit takes a second."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("parzc.models.trees.TREES", 60)
+        yield
+
+
+def fitted(features, labels, unlabelled=None, **changes):
+    return Ranker("default", "nb101", settings=SETTINGS | changes).fit(features, labels, unlabelled)
+
+
+@pytest.fixture(scope="module")
+def ranker(table):
+    return fitted(table[:12], LABELS[:12], table)
+
+
+def test_all_members_read_the_description(ranker, table):
+    assert [type(member) for member in ranker.members_] == [TokenMixer, GaussianProcess, WeighedTrees]
+    inputs = ranker._inputs(table)
+    assert ranker.preset_.described and len(inputs) == 5
+    before = [member(*inputs).detach() for member in ranker.members_]
+    inputs[4].add_(torch.linspace(-2, 2, inputs[4].shape[1]))
+    assert all((member(*inputs) - old).abs().max() > 1e-4 for member, old in zip(ranker.members_, before, strict=True))
+
+
+def test_the_description_is_that_of_the_architectures_of_the_rows(ranker, table):
+    for name, columns in zip(("places", "summary"), ranker._inputs(table)[3:], strict=True):
+        which, mean, spread = ranker.encoder_.arrays[name]
+        known = describe(ARCHS, SPACE, 7)[name]
+        restored = columns.double().numpy() * spread + mean
+        np.testing.assert_allclose(restored, known[:, which.astype(int)], atol=1e-5)
+
+
+def test_a_ranker_that_was_told_not_to_reads_no_description(table):
+    plain = fitted(table[:12], LABELS[:12], described=False)
+    assert [type(member) for member in plain.members_] == [TokenMixer, GaussianProcess, BoostedTrees]
+    assert len(plain._inputs(table)) == len(plain.shapes_) == 3 and not plain.preset_.described
+    assert set(plain.encoder_.arrays) == {"cells", "scores", "blocks"}
+
+
+def test_a_saved_ranker_comes_back_to_the_last_bit(ranker, table, tmp_path):
+    ranker.save(tmp_path)
+    loaded = Ranker.load(tmp_path)
+    assert loaded.preset_ == ranker.preset_ and loaded.shapes_ == ranker.shapes_
+    np.testing.assert_array_equal(loaded.predict(table), ranker.predict(table))
+    for got, expected in zip(loaded.predict_dist(table), ranker.predict_dist(table), strict=True):
+        np.testing.assert_array_equal(got, expected)
+    assert loaded.suggest(table, 3) == ranker.suggest(table, 3)
+    assert np.ptp(ranker.predict(table)) > 0.5
+
+
+def test_the_seed_decides(ranker, table):
+    again = fitted(table[:12], LABELS[:12], table).predict(table)
+    np.testing.assert_array_equal(again, ranker.predict(table))
+
+
+def put(value, place=7):
+    def change(tensor):
+        tensor.view(-1)[place] = value
+        return tensor
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "sentence"),
+    [
+        ("members.2.boosted.child", put(15), "a tree has a child outside 0 to 14"),
+        ("members.2.extra.child", put(23), "a tree has a child outside 0 to 22"),
+        ("members.2.described.child", put(-1), "a tree has a child outside 0 to 14"),
+        ("members.2.described.column", put(10**6), "a tree has a column outside 0 to"),
+        ("members.2.weights", put(1.5, 2), "a weight of the trees is outside 0 to 1"),
+        ("members.2.weights", put(-0.5, 0), "a weight of the trees is outside 0 to 1"),
+        ("members.2.weights", put(math.nan, 0), "'weights' holds values that are not finite"),
+        ("members.2.weights", lambda tensor: tensor[:2], "'weights' is torch.float64"),
+        ("members.1.log_amplitude", lambda tensor: tensor[:4], "'log_amplitude' is torch.float64"),
+        ("members.0.embed_description.weight", lambda tensor: tensor[:, 1:], "'embed_description.weight' is"),
+        ("encoder.vertices", put(0.0, 0), "the description of architectures has no vertices, or too many"),
+        ("encoder.vertices", put(65.0, 0), "the description of architectures has no vertices, or too many"),
+        ("encoder.vertices", lambda _: None, "KeyError: 'vertices'"),
+        ("encoder.summary", lambda _: None, "KeyError: 'summary'"),
+        ("encoder.places", put(1e9, 0), "'places' of the encoder is not a description of this space"),
+        ("encoder.summary", put(0.0, -1), "'summary' of the encoder is not a description of this space"),
+        ("encoder.summary", lambda tensor: tensor[:, 1:], "'summary' of the encoder does not fit the inputs"),
+    ],
+)
+def test_tampered_tensors_are_refused(ranker, tmp_path, name, change, sentence):
+    ranker.save(tmp_path)
+    tensors = load_file(tmp_path / "model.safetensors")
+    value = change(tensors.pop(name))
+    content = save(tensors if value is None else tensors | {name: value.contiguous()})
+    (tmp_path / "model.safetensors").write_bytes(content)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | {"sha256": hashlib.sha256(content).hexdigest()}))
+    with pytest.raises(InputError) as refusal:
+        Ranker.load(tmp_path)
+    message = str(refusal.value)
+    assert message.startswith(f"the ranker in {tmp_path} is damaged (") and sentence in message
+
+
+def test_rows_that_are_no_architectures_are_refused(ranker, table):
+    unnamed = table.rename([f"network-{i}" for i in range(14)])
+    with pytest.raises(InputError, match=r"'network-0' is not .*; name each row by its architecture$"):
+        ranker.predict(unnamed)
+
+
+def test_architectures_that_are_all_alike_have_no_description(table, tmp_path):
+    # As where only width and depth, which no graph tells, are searched.
+    alike = table[[0] * 12]
+    alike.scores["params"] = alike.scores["params"] + np.arange(12)
+    ranker = fitted(alike, np.arange(12.0))
+    scores = ranker.predict(alike)
+    assert ranker.shapes_[3:] == [(0,), (0,)] and np.isfinite(scores).all() and scores[-1] > scores[0]
+    ranker.save(tmp_path)
+    np.testing.assert_array_equal(Ranker.load(tmp_path).predict(alike), scores)
+
+
+def test_parts_have_room_for_the_description():
+    preset = get_preset("default").override(SETTINGS)
+    shapes = [(5, 4), (2,), (0,), (11,), (6,)]
+    assert make_model(preset, shapes, 0).embed_description.in_features == 17
+    assert make_model(preset, shapes[:3], 0).embed_description is None
+    assert make_beside("gaussian_process", 9, shapes).log_amplitude.shape == (6,)
+    assert type(make_beside("boosted_trees", 9, shapes)) is WeighedTrees
+    assert type(make_beside("boosted_trees", 9, [*shapes[:4], (0,)])) is WeighedTrees
+    for few in (shapes[:3], [*shapes[:3], (0,), (0,)]):
+        assert type(make_beside("boosted_trees", 9, few)) is BoostedTrees
+
+
+def test_tabular_learners_read_the_description_too(table):
+    names = get_preset("default")
+    full = {"statistics": names.statistics, "scores": names.scores, "blocks": names.blocks}
+    learner = TabularRanker("gradient_boosting", space="nb101")
+    assert learner.encoder.described.name == "nb101"
+    assert (learner.encoder.statistics, learner.encoder.scores) == (full["statistics"], full["scores"])
+    learner.encoder = make_encoder(names.override(SETTINGS | settings_of("default", "nb101")), "nb101")
+    learner.fit(table[:12], LABELS[:12])
+    expected = make_encoder(names.override(SETTINGS | {"described": True}), "nb101").fit(table[:12]).transform(table)
+    matrix = np.concatenate([x.reshape(14, -1) for x in expected], axis=1)
+    np.testing.assert_array_equal(learner._matrix(table), matrix)
+    assert matrix.shape[1] > 20 + sum(math.prod(x.shape[1:]) for x in expected[:3])
