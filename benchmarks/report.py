@@ -132,6 +132,8 @@ def spaces(names: list[str]) -> str:
     rows = []
     for record in map(_read, names):
         for budget, found in record["results"].items():
+            if RANKER not in found:
+                continue
             own, others = found[RANKER], [_best(found, kind) for kind in KINDS]
             cells = [_difference(own, found[other]) + f" ({other})" if other else "" for other in others]
             source, tau = SPACES.get((record["space"], int(budget)), ("", 0.0))

@@ -20,9 +20,9 @@ class GaussianProcess(nn.Module):
 
     The kernel is a sum: a linear one on the first principal component of the network scores (most proxies
     agree, more or less, and where labels are few their common order is the best guess), a linear one on all network
-    scores, and a Matern 3/2 kernel each on the network scores with the block statistics, on the tokens, and on the
-    description of the architecture where that enters. Amplitudes, length scales and noise maximise the posterior under
-    log-normal priors.
+    scores, and a Matern 3/2 kernel each on the network scores with the block statistics and on the tokens. Where the
+    description of the architecture enters, there are two more: on all of it, and on its summary, which does not depend
+    on the order of vertices. Amplitudes, length scales and noise maximise the posterior under log-normal priors.
 
     Args:
         labelled: number of labelled networks.
