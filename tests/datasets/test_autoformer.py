@@ -121,7 +121,8 @@ def test_slots_are_the_layers_of_the_deepest_network(name):
     layers = layers_of(built(space, deepest, "imagenet@64"))
     assert [slot.name for slot in space.slots] == list(layers)
     places = {slot.name: (slot.edge, slot.stage, slot.depth) for slot in space.slots}
-    assert places["layers.3.attention.qkv"] == ("3 qkv", 0, 4)
+    assert places["layers.3.attention.qkv"] == ("layer 3", 0, 4)
+    assert places["layers.3.fc2"] == ("layer 3", 3, 4)
     assert places["embedding.patches"] == ("patches", 0, 0)
 
 
