@@ -36,18 +36,17 @@ def default(space: str, seed: int) -> Learner:
     return Ranker("default", space, seed)
 
 
-def tabular(name: str, space: str, seed: int) -> Learner:
-    return TabularRanker(name, "default", space, seed)
-
-
-def described(name: str, space: str, seed: int) -> Learner:
-    return OnDescription(name, "default", space, seed)
+def tabular(kind: type[TabularRanker], name: str, plain: bool, space: str, seed: int) -> Learner:
+    return kind(name, "default", space, seed, plain=plain)
 
 
 def learners(space: str) -> Methods:
     """Return every method that is fitted, by name; the quick ones first."""
-    chosen: Methods = {name: ("baseline", partial(tabular, name, space)) for name in BASELINES}
-    chosen |= {f"{name}, description only": ("baseline", partial(described, name, space)) for name in BASELINES}
+    chosen: Methods = {}
+    for kind, what in ((TabularRanker, ""), (OnDescription, ", description only")):
+        for plain, scale in ((False, ""), (True, ", plain labels")):
+            for name in BASELINES:
+                chosen[f"{name}{scale}{what}"] = ("baseline", partial(tabular, kind, name, plain, space))
     chosen["parzc (default)"] = ("ranker", partial(default, space))
     return chosen
 

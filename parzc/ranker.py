@@ -16,6 +16,7 @@ from parzc.assembly import make_beside, make_encoder, make_model
 from parzc.errors import InputError
 from parzc.features import FeatureTable, NodeFeatures
 from parzc.features.scaling import normal_scores
+from parzc.label_scale import orders_better, standard_scores
 from parzc.models.bayesian import sample_weights
 from parzc.models.gaussian_process import GaussianProcess
 from parzc.models.token_mixer import TokenMixer
@@ -100,7 +101,7 @@ class Ranker(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # scikit-lea
         everything = self._inputs(pool)
         self.members_ = [
             *self._train_networks(inputs, targets, everything),
-            *self._fit_beside(inputs, torch.from_numpy(normal_scores(labels)), everything),
+            *self._fit_beside(inputs, labels, everything),
         ]
         self._standardise(everything)
         return self
@@ -141,15 +142,26 @@ class Ranker(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # scikit-lea
             train(network, inputs, targets, self.preset_.training, seed)
         return networks
 
-    def _fit_beside(self, inputs: Inputs, targets: Tensor, pool: Inputs) -> list[nn.Module]:
-        members: list[nn.Module] = []
+    def _fit_beside(self, inputs: Inputs, labels: NDArray[np.float64], pool: Inputs) -> list[nn.Module]:
+        targets, members = torch.from_numpy(normal_scores(labels)), dict[str, nn.Module]()
+        if "gaussian_process" in self.preset_.beside:
+            members["gaussian_process"], targets = self._fit_process(inputs, labels, pool)
         for name in self.preset_.beside:
             member = make_beside(name, self.labelled_, self.shapes_)
-            if isinstance(member, GaussianProcess):
-                members.append(member.fit(inputs, targets, pool, self.seed))
-            else:
-                members.append(member.fit(inputs, targets, self.seed))
-        return members
+            if not isinstance(member, GaussianProcess):
+                members[name] = member.fit(inputs, targets, self.seed)
+        return [members[name] for name in self.preset_.beside]
+
+    def _fit_process(self, inputs: Inputs, labels: NDArray[np.float64], pool: Inputs) -> tuple[GaussianProcess, Tensor]:
+        """Fit the process, and return with it the labels on the scale on which it orders held-out ones best."""
+        scaled = [torch.from_numpy(scale(labels)) for scale in (standard_scores, normal_scores)]
+        plain, ranks = (
+            GaussianProcess(self.labelled_, self.shapes_).fit(inputs, targets, pool, self.seed) for targets in scaled
+        )
+        ahead, behind = (
+            process.held_out(targets).numpy() for process, targets in zip((plain, ranks), scaled, strict=True)
+        )
+        return (plain, scaled[0]) if orders_better(ahead, behind, labels) else (ranks, scaled[1])
 
     def predict(self, features: Features) -> NDArray[np.float64]:
         """Return `(n,)` scores, bigger is better, of mean 0 and spread 1 where the scaling was fitted.

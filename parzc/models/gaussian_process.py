@@ -63,7 +63,7 @@ class GaussianProcess(nn.Module):
 
         Args:
             inputs: tokens, network scores, block statistics and perhaps descriptions of the labelled networks.
-            targets: `(labelled,)` normal scores of their accuracies.
+            targets: `(labelled,)` their accuracies, scaled to mean 0 and spread 1 or to normal scores.
             pool: the same inputs of networks without labels, for the principal component.
             seed: of the labels that the kernel's parameters are fitted to, where there are more than `LABELS`.
         """
@@ -82,17 +82,25 @@ class GaussianProcess(nn.Module):
         return self
 
     def forward(self, *inputs: Tensor) -> Tensor:
-        """Return the posterior mean `(batch,)` of the normal score of each network's accuracy."""
+        """Return the posterior mean `(batch,)` of each network's accuracy, on the scale of the targets."""
         return self._between(_flat(inputs), self.points) @ self.weights
 
+    def held_out(self, targets: Tensor) -> Tensor:
+        """Return what the process would predict of each of the targets that it learned, `(labelled,)`, without it.
+
+        Source: Rasmussen and Williams 2006, eq. 5.12.
+        """
+        own = torch.cholesky_inverse(self.factor).diagonal()
+        return targets.double() - self.weights / own
+
     def variance(self, *inputs: Tensor) -> Tensor:
-        """Return the posterior variance `(batch,)` of each network's normal score, label noise included."""
+        """Return the posterior variance `(batch,)` of each network's accuracy, label noise included."""
         points = _flat(inputs)
         explained = self._whitened(points).square().sum(0)
         return self._own(points) - explained + self.log_noise.exp()
 
     def covariance(self, *inputs: Tensor) -> Tensor:
-        """Return the posterior covariance `(batch, batch)` of the networks' normal scores, without label noise."""
+        """Return the posterior covariance `(batch, batch)` of the networks' accuracies, without label noise."""
         points = _flat(inputs)
         white = self._whitened(points)
         return self._between(points, points) - white.T @ white
