@@ -20,6 +20,7 @@ from parzc.assembly import make_encoder, make_model
 from parzc.errors import InputError
 from parzc.features import FeatureTable
 from parzc.features.scaling import normal_scores
+from parzc.label_scale import orders_better, standard_scores
 from parzc.metrics import kendall_tau
 from parzc.models.gaussian_process import GaussianProcess
 from parzc.models.token_mixer import TokenMixer
@@ -44,7 +45,7 @@ def test_it_learns_from_the_labels_given(ranker):
     assert kendall_tau(turned.predict(TEST), LABELS[50:]) < -0.6
 
 
-def test_only_the_order_of_the_labels_enters(ranker):
+def test_only_the_order_of_the_labels_enters_where_it_tells_more(ranker):
     cubed = Ranker(ranker.preset, ranker.space, settings=SMALL).fit(TRAIN, LABELS[:50] ** 3 / 7 + 90)
     np.testing.assert_array_equal(cubed.predict(TEST), ranker.predict(TEST))
 
@@ -390,3 +391,22 @@ def test_models_are_initialised_from_their_seed_alone():
     third = make_model(preset, [(11, 22), (10,)], seed=6)
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
     assert not torch.equal(one.place, third.place)
+
+
+def test_the_process_and_the_trees_learn_labels_on_the_scale_that_tells_held_out_ones_better():
+    chosen = []
+    for seed in range(2):
+        rows = np.random.default_rng(seed).permutation(110)[:60]
+        ranker = Ranker("default", "nb201", seed, {**SMALL, "members": 0}).fit(TABLE[rows], LABELS[rows], TABLE)
+        inputs, pool = ranker._inputs(TABLE[rows]), ranker._inputs(TABLE)
+        told, fits = {}, {}
+        for scale in (normal_scores, standard_scores):
+            targets = torch.from_numpy(scale(LABELS[rows]))
+            process = GaussianProcess(60, ranker.shapes_).fit(inputs, targets, pool, seed)
+            told[scale] = process.held_out(targets).numpy()
+            fits[scale] = process(*pool), BoostedTrees().fit(inputs, targets, seed)(*pool)
+        plain = orders_better(told[standard_scores], told[normal_scores], LABELS[rows])
+        for member, expected in zip(ranker.members_, fits[standard_scores if plain else normal_scores], strict=True):
+            torch.testing.assert_close(member(*pool), expected)
+        chosen.append(plain)
+    assert chosen == [False, True]

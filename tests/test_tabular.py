@@ -60,3 +60,13 @@ def test_scales_are_those_of_the_labelled_where_nothing_else_is_given():
     expected = make_encoder(get_preset("default"), "nb201").fit(TABLE[:50])
     for name, values in expected.arrays.items():
         np.testing.assert_array_equal(learner.encoder.arrays[name], values)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@every_method
+def test_labels_are_learned_as_they_are_where_that_is_asked_for(method):
+    learner = TabularRanker(method, space="nb201", plain=True).fit(TABLE[:50], LABELS[:50] ** 3, TABLE)
+    cubed = (LABELS[:50] ** 3 - (LABELS[:50] ** 3).mean()) / (LABELS[:50] ** 3).std()
+    expected = clone(BASELINES[method](0)).fit(learner._matrix(TABLE[:50]), cubed).predict(learner._matrix(TABLE[50:]))
+    np.testing.assert_array_equal(learner.predict(TABLE[50:]), expected)
+    assert (learner.predict(TABLE[50:]) != fitted(method).predict(TABLE[50:])).any()

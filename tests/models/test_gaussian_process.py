@@ -164,6 +164,17 @@ def test_the_parameters_of_descriptions_maximise_the_posterior_too(seed):
     assert found[5] > DESCRIBED_CENTRES[5] + 2 and found[5] > found[4]
 
 
+@pytest.mark.parametrize("shapes", [SHAPES, DESCRIBED])
+def test_held_out_labels_are_told_as_without_them(shapes):
+    process, _, labels, _ = fitted(12, shapes)
+    covariance = (process.factor @ process.factor.T).numpy()
+    found = process.held_out(labels).numpy()
+    for i in range(12):
+        rest = [j for j in range(12) if j != i]
+        expected = covariance[i, rest] @ np.linalg.solve(covariance[np.ix_(rest, rest)], labels.numpy()[rest])
+        assert found[i] == pytest.approx(expected, rel=1e-8, abs=1e-10)
+
+
 def test_the_variance_is_that_of_a_label_and_grows_away_from_the_labelled():
     process, inputs, *_ = fitted()
     noise = process.log_noise.exp()
