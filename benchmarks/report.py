@@ -8,6 +8,7 @@ What stands between an opening comment and `<!-- end -->` is written anew:
 - `<!-- ablation: FILE REFERENCE -->`: every method of a record less one of them, beside published figures;
 - `<!-- paired: FILE ... -->`: the ranker against the best of the others, seed by seed;
 - `<!-- spaces: FILE ... -->`: the ranker in other spaces, against the best of each other kind;
+- `<!-- measured: FILE ... -->`: how the networks of these records were measured, and how long that took;
 - `<!-- transfer: FILE -->`: a ranker of one space in another;
 - `<!-- search: FILE -->`, `<!-- labelling: FILE -->`: what a search finds, and what suggested labels are worth;
 - `<!-- proxies: FILE -->`: the correlations of every proxy beside the published ones;
@@ -144,6 +145,18 @@ def spaces(names: list[str]) -> str:
     kinds = ["less best tabular learner", "less best on the description only", "less best proxy"]
     head = ["space", "accuracy", "labels", "tested on", RANKER, "tau, unseen functions", *kinds, "calibration error"]
     return _markdown([*head, "published"], rows)
+
+
+def measured(names: list[str]) -> str:
+    """Return a markdown table of the inputs on which the networks of each space were measured, and of the seconds."""
+    rows: dict[str, list[str]] = {}
+    for record in map(_read, names):
+        inputs, seconds = record["features"], record["seconds for one architecture"]
+        counts = [f"{record['architectures']:,}", f"{record['functions']:,}"]
+        where = [f"`{record['space']}`", f"`{inputs['task']}`", str(inputs["batch"])]
+        rows[record["space"]] = [*where, *counts, f"{seconds:.1f}"]
+    head = ["space", "networks and inputs of", "inputs", "architectures", "functions measured", "seconds each"]
+    return _markdown(head, list(rows.values()))
 
 
 def transfer(names: list[str]) -> str:
@@ -299,6 +312,7 @@ WRITERS: Mapping[str, Callable[[list[str]], str]] = {
     "ablation": ablation,
     "paired": paired,
     "spaces": spaces,
+    "measured": measured,
     "transfer": transfer,
     "search": search,
     "labelling": labelling,
