@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from parzc.datasets import get_space, load_table
 from parzc.features import AZ_NAS, AZ_NAS_VIT, FeatureStore, FeatureTable
 from parzc.models.baselines import BASELINES
-from parzc.models.weighed_trees import MEASURED
+from parzc.models.weighed import MEASURED
 from parzc.protocol import Benchmark, Learner
 from parzc.ranker import Ranker
 from parzc.tabular import TabularRanker

@@ -1,6 +1,5 @@
 """The parts that a preset names: encoder, networks, and the members beside them."""
 
-import math
 from collections.abc import Sequence
 
 import torch
@@ -15,7 +14,7 @@ from parzc.models.gaussian_process import GaussianProcess
 from parzc.models.mixer import MABN
 from parzc.models.token_mixer import TokenMixer
 from parzc.models.trees import BoostedTrees
-from parzc.models.weighed_trees import MEASURED, WeighedTrees
+from parzc.models.weighed import MEASURED, Weighed, has_description
 from parzc.presets import Preset
 
 
@@ -65,7 +64,7 @@ def make_model(preset: Preset, shapes: Sequence[tuple[int, ...]], seed: int) -> 
 
 def make_beside(
     name: str, labelled: int, shapes: Sequence[tuple[int, ...]]
-) -> GaussianProcess | BoostedTrees | WeighedTrees:
+) -> GaussianProcess | BoostedTrees | Weighed:
     """Return the unfitted member called `name` of a preset's `beside`.
 
     Raises:
@@ -74,7 +73,5 @@ def make_beside(
     if name == "gaussian_process":
         return GaussianProcess(labelled, shapes)
     if name == "boosted_trees":
-        # Architectures that are all alike have a description without columns, from which no tree can learn.
-        described = any(math.prod(shape) for shape in shapes[MEASURED:])
-        return WeighedTrees(labelled) if described else BoostedTrees()
+        return Weighed(labelled, shapes) if has_description(shapes) else BoostedTrees()
     raise InputError(f"there is no member '{name}'; choose gaussian_process or boosted_trees")

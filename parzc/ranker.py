@@ -21,7 +21,7 @@ from parzc.models.bayesian import sample_weights
 from parzc.models.gaussian_process import GaussianProcess
 from parzc.models.token_mixer import TokenMixer
 from parzc.models.trees import BoostedTrees
-from parzc.models.weighed_trees import WeighedTrees
+from parzc.models.weighed import Weighed, has_description, stacking_weights
 from parzc.presets import get_preset, settings_of
 from parzc.pretraining import continued, pretrain
 from parzc.training import train
@@ -153,15 +153,25 @@ class Ranker(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # scikit-lea
         return [members[name] for name in self.preset_.beside]
 
     def _fit_process(self, inputs: Inputs, labels: NDArray[np.float64], pool: Inputs) -> tuple[GaussianProcess, Tensor]:
-        """Fit the process, and return with it the labels on the scale on which it orders held-out ones best."""
+        """Fit the process, and return with it the labels on the scale on which held-out ones are ordered best."""
         scaled = [torch.from_numpy(scale(labels)) for scale in (standard_scores, normal_scores)]
-        plain, ranks = (
-            GaussianProcess(self.labelled_, self.shapes_).fit(inputs, targets, pool, self.seed) for targets in scaled
-        )
-        ahead, behind = (
-            process.held_out(targets).numpy() for process, targets in zip((plain, ranks), scaled, strict=True)
-        )
+        (plain, ahead), (ranks, behind) = (self._fit_and_hold_out(inputs, targets, pool) for targets in scaled)
         return (plain, scaled[0]) if orders_better(ahead, behind, labels) else (ranks, scaled[1])
+
+    def _fit_and_hold_out(
+        self, inputs: Inputs, targets: Tensor, pool: Inputs
+    ) -> tuple[GaussianProcess, NDArray[np.float64]]:
+        """Fit the process, and return with it what it tells of each target without it.
+
+        Where descriptions enter, a process on them alone has its say in what is told.
+        """
+        kinds = (True, False) if has_description(self.shapes_) else (True,)
+        processes = [
+            GaussianProcess(self.labelled_, self.shapes_, measured).fit(inputs, targets, pool, self.seed)
+            for measured in kinds
+        ]
+        told = torch.stack([process.held_out(targets) for process in processes], 1)
+        return processes[0], (told @ stacking_weights(told, targets)).numpy()
 
     def predict(self, features: Features) -> NDArray[np.float64]:
         """Return `(n,)` scores, bigger is better, of mean 0 and spread 1 where the scaling was fitted.
@@ -272,7 +282,7 @@ class Ranker(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # scikit-lea
         self.members_ += [make_beside(name, self.labelled_, self.shapes_) for name in self.preset_.beside]
         for member, part in zip(self.members_, parts, strict=True):
             checkpoint.fill(member, part)
-            if isinstance(member, BoostedTrees | WeighedTrees):
+            if isinstance(member, BoostedTrees | Weighed):
                 member.check(self.shapes_)
 
     def _inputs(self, table: FeatureTable) -> Inputs:

@@ -17,7 +17,7 @@ from parzc.features.description import describe
 from parzc.models.gaussian_process import GaussianProcess
 from parzc.models.token_mixer import TokenMixer
 from parzc.models.trees import BoostedTrees
-from parzc.models.weighed_trees import WeighedTrees
+from parzc.models.weighed import Weighed
 from parzc.presets import get_preset, settings_of
 from parzc.ranker import Ranker
 from parzc.tabular import TabularRanker
@@ -56,7 +56,7 @@ def ranker(table):
 
 
 def test_all_members_read_the_description(ranker, table):
-    assert [type(member) for member in ranker.members_] == [TokenMixer, GaussianProcess, WeighedTrees]
+    assert [type(member) for member in ranker.members_] == [TokenMixer, GaussianProcess, Weighed]
     inputs = ranker._inputs(table)
     assert ranker.preset_.described and len(inputs) == 5
     before = [member(*inputs).detach() for member in ranker.members_]
@@ -106,12 +106,12 @@ def put(value, place=7):
 @pytest.mark.parametrize(
     ("name", "change", "sentence"),
     [
-        ("members.2.boosted.child", put(15), "a tree has a child outside 0 to 14"),
-        ("members.2.extra.child", put(23), "a tree has a child outside 0 to 22"),
-        ("members.2.described.child", put(-1), "a tree has a child outside 0 to 14"),
-        ("members.2.described.column", put(10**6), "a tree has a column outside 0 to"),
-        ("members.2.weights", put(1.5, 2), "a weight of the trees is outside 0 to 1"),
-        ("members.2.weights", put(-0.5, 0), "a weight of the trees is outside 0 to 1"),
+        ("members.2.parts.0.child", put(15), "a tree has a child outside 0 to 14"),
+        ("members.2.parts.1.child", put(23), "a tree has a child outside 0 to 22"),
+        ("members.2.parts.2.child", put(-1), "a tree has a child outside 0 to 14"),
+        ("members.2.parts.2.column", put(10**6), "a tree has a column outside 0 to"),
+        ("members.2.weights", put(1.5, 2), "a weight of a part is outside 0 to 1"),
+        ("members.2.weights", put(-0.5, 0), "a weight of a part is outside 0 to 1"),
         ("members.2.weights", put(math.nan, 0), "'weights' holds values that are not finite"),
         ("members.2.weights", lambda tensor: tensor[:2], "'weights' is torch.float64"),
         ("members.1.log_amplitude", lambda tensor: tensor[:4], "'log_amplitude' is torch.float64"),
@@ -162,8 +162,8 @@ def test_parts_have_room_for_the_description():
     assert make_model(preset, shapes, 0).embed_description.in_features == 17
     assert make_model(preset, shapes[:3], 0).embed_description is None
     assert make_beside("gaussian_process", 9, shapes).log_amplitude.shape == (6,)
-    assert type(make_beside("boosted_trees", 9, shapes)) is WeighedTrees
-    assert type(make_beside("boosted_trees", 9, [*shapes[:4], (0,)])) is WeighedTrees
+    assert type(make_beside("boosted_trees", 9, shapes)) is Weighed
+    assert type(make_beside("boosted_trees", 9, [*shapes[:4], (0,)])) is Weighed
     for few in (shapes[:3], [*shapes[:3], (0,), (0,)]):
         assert type(make_beside("boosted_trees", 9, few)) is BoostedTrees
 

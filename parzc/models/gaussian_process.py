@@ -13,6 +13,13 @@ JITTER = 1e-5
 AMPLITUDE, DESCRIBED = (-math.log(5), 0.7), (-4.0, 2.0)
 """Mean and deviation of the logarithm of an amplitude: of what was measured, and of descriptions of architectures,
 which say nearly all in one space and nearly nothing in another."""
+ABSENT, ALONE = (-16.0, 0.01), (0.0, 2.0)
+"""The same where descriptions stand alone: of all other kernels, and of that on the whole description."""
+LENGTH, LONG = (0.3, 0.7), (1.0, 1.5)
+"""Mean and deviation of the logarithm of a length scale, and where descriptions stand alone: parts that add up have a
+long one."""
+NOISE = (-2.5, 1.0)
+"""Mean and deviation of the logarithm of the variance of a label's noise."""
 
 
 class GaussianProcess(nn.Module):
@@ -22,11 +29,13 @@ class GaussianProcess(nn.Module):
     agree, more or less, and where labels are few their common order is the best guess), a linear one on all network
     scores, and a Matern 3/2 kernel each on the network scores with the block statistics and on the tokens. Where the
     description of the architecture enters, there are two more: on all of it, and on its summary, which does not depend
-    on the order of vertices. Amplitudes, length scales and noise maximise the posterior under log-normal priors.
+    on the order of vertices. These are squared exponentials: what parts are worth adds up smoothly. Amplitudes, length
+    scales and noise maximise the posterior under log-normal priors.
 
     Args:
         labelled: number of labelled networks.
         shapes: of one row of tokens, network scores, block statistics, and the description if there is one.
+        measured: whether what was measured enters; the kernels of the description alone otherwise.
 
     Source: Rasmussen and Williams, "Gaussian Processes for Machine Learning", 2006, chapters 2, 4 and 5.
     """
@@ -40,7 +49,7 @@ class GaussianProcess(nn.Module):
     weights: Tensor
     origin: Tensor
 
-    def __init__(self, labelled: int, shapes: Sequence[tuple[int, ...]]) -> None:
+    def __init__(self, labelled: int, shapes: Sequence[tuple[int, ...]], measured: bool = True) -> None:
         super().__init__()
         self.sizes = [math.prod(shape) for shape in shapes]
         sizes = {
@@ -53,10 +62,14 @@ class GaussianProcess(nn.Module):
         for name, size in sizes.items():
             self.register_buffer(name, torch.zeros(size, dtype=torch.float64))
         described = len(shapes) - 3
-        self.priors = [AMPLITUDE] * (LINEAR + 2) + [DESCRIBED] * described
-        start = {"log_amplitude": [mean for mean, _ in self.priors], "log_length": [0.3] * (2 + described)}
-        for name, value in {**start, "log_noise": -2.5}.items():
-            self.register_buffer(name, torch.tensor(value, dtype=torch.float64))
+        amplitudes, lengths = [AMPLITUDE] * (LINEAR + 2) + [DESCRIBED] * described, [LENGTH] * (2 + described)
+        if not measured:
+            amplitudes = [ABSENT] * (LINEAR + 2) + [ALONE, ABSENT][:described]
+            lengths = [LONG] * (2 + described)
+        priors = {"log_amplitude": amplitudes, "log_length": lengths, "log_noise": NOISE}
+        self.priors = {name: torch.tensor(prior, dtype=torch.float64) for name, prior in priors.items()}
+        for name, prior in self.priors.items():
+            self.register_buffer(name, prior[..., 0].clone())
 
     def fit(self, inputs: Sequence[Tensor], targets: Tensor, pool: Sequence[Tensor], seed: int) -> "GaussianProcess":
         """Learn from labelled networks.
@@ -137,9 +150,8 @@ class GaussianProcess(nn.Module):
 
     def _fit_kernel(self, points: Tensor, targets: Tensor) -> None:
         distances = self._distances(points, points)
-        parameters = [p.clone().requires_grad_() for p in (self.log_amplitude, self.log_length, self.log_noise)]
-        centres = [p.clone() for p in (self.log_amplitude, self.log_length, self.log_noise)]
-        spreads = [torch.tensor(spread) for spread in ([spread for _, spread in self.priors], 0.7, 1.0)]
+        parameters = [getattr(self, name).clone().requires_grad_() for name in self.priors]
+        priors = [prior.unbind(-1) for prior in self.priors.values()]
         optimizer = torch.optim.LBFGS(parameters, max_iter=60, line_search_fn="strong_wolfe")
 
         def objective() -> Tensor:
@@ -148,7 +160,7 @@ class GaussianProcess(nn.Module):
             factor = self._cholesky(distances)
             fit = torch.linalg.solve_triangular(factor, targets[:, None], upper=False).square().sum() / 2
             loss: Tensor = fit + factor.diagonal().log().sum()
-            for parameter, centre, spread in zip(parameters, centres, spreads, strict=True):
+            for parameter, (centre, spread) in zip(parameters, priors, strict=True):
                 loss = loss + ((parameter - centre) / spread).square().sum() / 2
             loss.backward()  # type: ignore[no-untyped-call]
             return loss
@@ -189,9 +201,9 @@ class GaussianProcess(nn.Module):
         total = torch.zeros_like(apart[0])
         for amplitude, product in zip(amplitudes[:LINEAR], products, strict=True):
             total = total + amplitude * product
-        for amplitude, length, distance in zip(amplitudes[LINEAR:], lengths, apart, strict=True):
-            scaled = math.sqrt(3) * distance / length
-            total = total + amplitude * (1 + scaled) * torch.exp(-scaled)
+        kernels = [_matern] * 2 + [_squared_exponential] * (len(apart) - 2)
+        for kernel, amplitude, length, distance in zip(kernels, amplitudes[LINEAR:], lengths, apart, strict=True):
+            total = total + amplitude * kernel(distance / length)
         return total
 
     def _between(self, left: Tensor, right: Tensor) -> Tensor:
@@ -213,6 +225,15 @@ class GaussianProcess(nn.Module):
 
 def _flat(inputs: Sequence[Tensor]) -> Tensor:
     return torch.cat([t.double().flatten(1) for t in inputs], 1)
+
+
+def _matern(distance: Tensor) -> Tensor:
+    scaled = math.sqrt(3) * distance
+    return (1 + scaled) * torch.exp(-scaled)
+
+
+def _squared_exponential(distance: Tensor) -> Tensor:
+    return torch.exp(-distance.square() / 2)
 
 
 def _scaled(t: Tensor) -> Tensor:

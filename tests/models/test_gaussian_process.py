@@ -69,11 +69,13 @@ class Slow:
 
 
 def covariance(parts, parameters):
-    """Amplitudes and length scales in logarithms; Rasmussen and Williams, equations 4.17 and 4.18."""
+    """Amplitudes and length scales in logarithms; Rasmussen and Williams, equations 4.17, and 4.9 of descriptions."""
     amplitudes, lengths = np.exp(parameters[: len(parts)]), np.exp(parameters[len(parts) : -1])
     total = amplitudes[0] * parts[0] + amplitudes[1] * parts[1]
-    for amplitude, length, distance in zip(amplitudes[2:], lengths, parts[2:], strict=True):
+    for amplitude, length, distance in zip(amplitudes[2:4], lengths[:2], parts[2:4], strict=True):
         total = total + amplitude * (1 + math.sqrt(3) * distance / length) * np.exp(-math.sqrt(3) * distance / length)
+    for amplitude, length, distance in zip(amplitudes[4:], lengths[2:], parts[4:], strict=True):
+        total = total + amplitude * np.exp(-(distance**2) / (2 * length**2))
     return total
 
 
@@ -162,6 +164,23 @@ def test_the_parameters_of_descriptions_maximise_the_posterior_too(seed):
     assert objective(found) <= minimize(objective, DESCRIBED_CENTRES).fun + 1e-4 < objective(DESCRIBED_CENTRES)
     # The labels follow what the last kernel sees alone: its amplitude has left the prior, which starts it near 0.
     assert found[5] > DESCRIBED_CENTRES[5] + 2 and found[5] > found[4]
+
+
+def test_descriptions_can_stand_alone():
+    inputs, pool = rows(25, 0, DESCRIBED), rows(30, 100, DESCRIBED)
+    labels = torch.from_numpy(normal_scores((inputs[3].sum(1) + inputs[1][:, 0]).double().numpy()))
+    process = GaussianProcess(25, DESCRIBED, measured=False).fit(inputs, labels, pool, 0)
+    centres = np.array([-16.0] * 4 + [0.0, -16.0] + [1.0] * 4 + [-2.5])
+    spreads = np.array([0.01] * 4 + [2.0, 0.01] + [1.5] * 4 + [1.0])
+    objective, found = objective_of(inputs, labels, pool, centres, spreads), parameters_of(process)
+    free = [4, 8, 10]
+    gradient = [(objective(found + step) - objective(found - step)) / 2e-4 for step in 1e-4 * np.eye(11)[free]]
+    np.testing.assert_allclose(gradient, 0, atol=5e-3)
+    others = rows(8, 7, DESCRIBED)
+    again = [*(t + 1 for t in others[:3]), *others[3:]]
+    # Other measurements of the same architectures change next to nothing.
+    torch.testing.assert_close(process(*again), process(*others), atol=1e-4, rtol=0)
+    assert process(*others).std() > 0.05
 
 
 @pytest.mark.parametrize("shapes", [SHAPES, DESCRIBED])
