@@ -37,9 +37,10 @@ class Preset:
         blocks: block statistics that enter.
         pretraining: without labels, before the training of `token_mixer`.
         beside: members of other kinds, each of which counts as much as all networks together: `gaussian_process`, from
-            which the uncertainty then comes, and `boosted_trees`; both read `tokens`.
-        described: whether these two also read what the architecture is made of (`parzc.features.description`), if the
-            space is known.
+            which the uncertainty then comes, and `boosted_trees`, which where descriptions enter are one of several
+            learners that are weighed (`parzc.models.weighed`); both read `tokens`.
+        described: whether these two and the networks also read what the architecture is made of
+            (`parzc.features.description`), if the space is known.
     """
 
     encoder: Literal["padded", "tokens"]
