@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from parzc.models.trees import BoostedTrees
 from parzc.models.weighed import Weighed, has_description, stacking_weights
 from parzc.presets import get_preset, settings_of
 from parzc.pretraining import continued, pretrain
-from parzc.training import train
+from parzc.training import TrainingConfig, train
 from parzc.uncertainty import expected_best
 
 CANDIDATES = 20_000
@@ -95,14 +96,12 @@ class Ranker(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # scikit-lea
             raise InputError("a ranker needs at least one member; set members to 1 or more, or name one in beside")
         pool = table if unlabelled is None else _as_table(unlabelled)
         self.encoder_ = make_encoder(self.preset_, self.space).fit(pool)
-        inputs, targets = self._inputs(table), torch.from_numpy(labels).float()
+        inputs = self._inputs(table)
         self.shapes_ = [tuple(x.shape[1:]) for x in inputs]
         self.labelled_ = len(labels)
         everything = self._inputs(pool)
-        self.members_ = [
-            *self._train_networks(inputs, targets, everything),
-            *self._fit_beside(inputs, labels, everything),
-        ]
+        beside, targets = self._fit_beside(inputs, labels, everything)
+        self.members_ = [*self._train_networks(inputs, labels, targets, everything), *beside]
         self._standardise(everything)
         return self
 
@@ -132,31 +131,48 @@ class Ranker(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # scikit-lea
         mean = self._mean(raw)
         self.offset_[-1], self.scale_[-1] = mean.mean(), max(mean.std(), 1e-12)
 
-    def _train_networks(self, inputs: Inputs, targets: Tensor, pool: Inputs) -> list[nn.Module]:
+    def _train_networks(
+        self, inputs: Inputs, labels: NDArray[np.float64], targets: Tensor | None, pool: Inputs
+    ) -> list[nn.Module]:
+        """Train the networks on the order of the labels, or on `targets` if those are the labels as they are."""
+        training = self.preset_.training
+        if targets is None:
+            targets = torch.from_numpy(labels)
+        elif training.loss == TrainingConfig.loss:
+            training = replace(training, loss="mse")
         seeds = [1000 * self.seed + member for member in range(self.preset_.members)]
         networks = [make_model(self.preset_, self.shapes_, seed) for seed in seeds]
         if networks and self.preset_.pretraining.steps and isinstance(networks[0], TokenMixer):
             pretrain(networks[0], pool, self.preset_.pretraining, seeds[0])
             networks = [continued(networks[0], seed) for seed in seeds]
         for network, seed in zip(networks, seeds, strict=True):
-            train(network, inputs, targets, self.preset_.training, seed)
+            train(network, inputs, targets.float(), training, seed)
         return networks
 
-    def _fit_beside(self, inputs: Inputs, labels: NDArray[np.float64], pool: Inputs) -> list[nn.Module]:
-        targets, members = torch.from_numpy(normal_scores(labels)), dict[str, nn.Module]()
+    def _fit_beside(
+        self, inputs: Inputs, labels: NDArray[np.float64], pool: Inputs
+    ) -> tuple[list[nn.Module], Tensor | None]:
+        """Fit the other members, and return with them the labels as they are, if these tell held-out ones better."""
+        targets, plain, members = torch.from_numpy(normal_scores(labels)), False, dict[str, nn.Module]()
         if "gaussian_process" in self.preset_.beside:
-            members["gaussian_process"], targets = self._fit_process(inputs, labels, pool)
+            members["gaussian_process"], targets, plain = self._fit_process(inputs, labels, pool)
         for name in self.preset_.beside:
             member = make_beside(name, self.labelled_, self.shapes_)
             if not isinstance(member, GaussianProcess):
                 members[name] = member.fit(inputs, targets, self.seed)
-        return [members[name] for name in self.preset_.beside]
+        return [members[name] for name in self.preset_.beside], targets if plain else None
 
-    def _fit_process(self, inputs: Inputs, labels: NDArray[np.float64], pool: Inputs) -> tuple[GaussianProcess, Tensor]:
-        """Fit the process, and return with it the labels on the scale on which held-out ones are ordered best."""
+    def _fit_process(
+        self, inputs: Inputs, labels: NDArray[np.float64], pool: Inputs
+    ) -> tuple[GaussianProcess, Tensor, bool]:
+        """Fit the process on the scale of labels on which held-out ones are ordered best.
+
+        Returns:
+            The process, the scaled labels, and whether these are the labels as they are.
+        """
         scaled = [torch.from_numpy(scale(labels)) for scale in (standard_scores, normal_scores)]
         (plain, ahead), (ranks, behind) = (self._fit_and_hold_out(inputs, targets, pool) for targets in scaled)
-        return (plain, scaled[0]) if orders_better(ahead, behind, labels) else (ranks, scaled[1])
+        return (plain, scaled[0], True) if orders_better(ahead, behind, labels) else (ranks, scaled[1], False)
 
     def _fit_and_hold_out(
         self, inputs: Inputs, targets: Tensor, pool: Inputs
