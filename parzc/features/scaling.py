@@ -8,6 +8,10 @@ from scipy.stats import rankdata
 from parzc.errors import InputError
 
 
+NEXT_TO_ZERO = 1e-280
+"""Numbers below are zero: the slopes between such numbers are beyond what a float holds."""
+
+
 class RankGauss:
     """Maps each column to a standard normal distribution by its quantiles over the networks it was fitted on.
 
@@ -27,7 +31,7 @@ class RankGauss:
 
         A column without any finite value maps to 0.
         """
-        columns = values.shape[1]
+        values, columns = _flushed(values), values.shape[1]
         known = np.isfinite(values) if present is None else np.isfinite(values) & present
         shares = np.linspace(0, 1, self.knots)
         self.quantiles = np.full((columns, self.knots), np.nan)
@@ -46,7 +50,7 @@ class RankGauss:
         if values.shape[1] != len(self.quantiles):
             raise InputError(f"{values.shape[1]} columns of features, but scaling was fitted on {len(self.quantiles)}")
         shares = np.linspace(0, 1, self.knots)
-        ordered = np.where(np.isnan(values), -np.inf, values)
+        ordered = np.where(np.isnan(values), -np.inf, _flushed(values))
         out = np.full(values.shape, 0.5)
         for j, quantiles in enumerate(self.quantiles):
             if np.isnan(quantiles[0]):
@@ -58,6 +62,11 @@ class RankGauss:
         edge = 0.5 / self.knots
         normal: NDArray[np.float64] = ndtri(np.clip(out, edge, 1 - edge))
         return normal
+
+
+def _flushed(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    flushed: NDArray[np.float64] = np.where(np.abs(values) < NEXT_TO_ZERO, 0.0, values)
+    return flushed
 
 
 def normal_scores(values: NDArray[np.float64]) -> NDArray[np.float64]:

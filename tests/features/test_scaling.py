@@ -172,3 +172,10 @@ def test_many_normal_scores_are_standard_normal():
     scores = normal_scores(np.random.default_rng(0).lognormal(size=5000))
     assert scores.mean() == pytest.approx(0, abs=1e-12) and scores.std() == pytest.approx(1, abs=2e-3)
     assert kstest(scores, "norm").statistic < 2e-4
+
+
+def test_numbers_next_to_zero_have_finite_scores_in_order():
+    column = np.array([0.0, 9.5e-322, 5.3e-313, 5e-317, 1e-299, 2e-81, 3e-75, 1.0] * 40)
+    scores = scaled(column)[:8]
+    assert np.isfinite(scores).all()
+    assert len(set(scores[:5])) == 1 and (np.diff(scores[4:]) > 0).all()
