@@ -7,7 +7,6 @@ from scipy.stats import rankdata
 
 from parzc.errors import InputError
 
-
 NEXT_TO_ZERO = 1e-280
 """Numbers below are zero: the slopes between such numbers are beyond what a float holds."""
 
