@@ -1,7 +1,6 @@
 """The ranker on synthetic networks whose order is known."""
 
 import copy
-import dataclasses
 import itertools
 import math
 import pickle
@@ -21,7 +20,6 @@ from parzc.assembly import make_encoder, make_model
 from parzc.errors import InputError
 from parzc.features import FeatureTable
 from parzc.features.scaling import normal_scores
-from parzc.label_scale import orders_better, standard_scores
 from parzc.metrics import kendall_tau
 from parzc.models.gaussian_process import GaussianProcess
 from parzc.models.token_mixer import TokenMixer
@@ -392,47 +390,3 @@ def test_models_are_initialised_from_their_seed_alone():
     third = make_model(preset, [(11, 22), (10,)], seed=6)
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
     assert not torch.equal(one.place, third.place)
-
-
-def test_the_process_and_the_trees_learn_labels_on_the_scale_that_tells_held_out_ones_better():
-    chosen = []
-    for seed in range(2):
-        rows = np.random.default_rng(seed).permutation(110)[:60]
-        ranker = Ranker("default", "nb201", seed, {**SMALL, "members": 0}).fit(TABLE[rows], LABELS[rows], TABLE)
-        inputs, pool = ranker._inputs(TABLE[rows]), ranker._inputs(TABLE)
-        told, fits = {}, {}
-        for scale in (normal_scores, standard_scores):
-            targets = torch.from_numpy(scale(LABELS[rows]))
-            process = GaussianProcess(60, ranker.shapes_).fit(inputs, targets, pool, seed)
-            told[scale] = process.held_out(targets).numpy()
-            fits[scale] = process(*pool), BoostedTrees().fit(inputs, targets, seed)(*pool)
-        plain = orders_better(told[standard_scores], told[normal_scores], LABELS[rows])
-        for member, expected in zip(ranker.members_, fits[standard_scores if plain else normal_scores], strict=True):
-            torch.testing.assert_close(member(*pool), expected)
-        chosen.append(plain)
-    assert chosen == [False, True]
-
-
-@pytest.mark.parametrize(("seed", "plain"), [(0, False), (1, True)])
-def test_the_networks_learn_the_order_of_the_labels_or_the_labels_as_they_are(seed, plain):
-    rows = np.random.default_rng(seed).permutation(110)[:60]
-    few = {**SMALL, "members": 1, "pretraining.steps": 0, "training.epochs": 5}
-    ranker = Ranker("default", "nb201", seed, few).fit(TABLE[rows], LABELS[rows], TABLE)
-    config = ranker.preset_.training
-    config = dataclasses.replace(config, loss="mse") if plain else config
-    labels = standard_scores(LABELS[rows]) if plain else LABELS[rows]
-    expected = make_model(ranker.preset_, ranker.shapes_, 1000 * seed)
-    training.train(expected, ranker._inputs(TABLE[rows]), torch.from_numpy(labels).float(), config, 1000 * seed)
-    for name, value in expected.state_dict().items():
-        torch.testing.assert_close(ranker.members_[0].state_dict()[name], value)
-
-
-def test_another_loss_that_was_chosen_is_kept():
-    rows = np.random.default_rng(1).permutation(110)[:60]
-    few = {**SMALL, "members": 1, "pretraining.steps": 0, "training.epochs": 2, "training.loss": "pairwise"}
-    ranker = Ranker("default", "nb201", 1, few).fit(TABLE[rows], LABELS[rows], TABLE)
-    expected = make_model(ranker.preset_, ranker.shapes_, 1000)
-    targets = torch.from_numpy(standard_scores(LABELS[rows])).float()
-    training.train(expected, ranker._inputs(TABLE[rows]), targets, ranker.preset_.training, 1000)
-    for name, value in expected.state_dict().items():
-        torch.testing.assert_close(ranker.members_[0].state_dict()[name], value)
