@@ -134,7 +134,10 @@ class Ranker(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # scikit-lea
     def _train_networks(
         self, inputs: Inputs, labels: NDArray[np.float64], targets: Tensor | None, pool: Inputs
     ) -> list[nn.Module]:
-        """Train the networks on the order of the labels, or on `targets` if those are the labels as they are."""
+        """Train the networks on the labels, or on `targets` where these, the labels as they are, tell more.
+
+        DiffKendall sees nothing but the order, and gives way to the squared error then; another loss is kept.
+        """
         training = self.preset_.training
         if targets is None:
             targets = torch.from_numpy(labels)
