@@ -8,8 +8,9 @@ better. The labels tell which: each is predicted from the others on either scale
 import numpy as np
 from numpy.typing import NDArray
 
-SURE = 1.28
-"""Standard errors by which accuracies as they are have to be ahead: one-sided, 90 %."""
+SURE, FEW = 1.28, 20
+"""What is believed beforehand: that normal scores order labels better, as if `FEW` labels had shown it with `SURE`
+standard errors (one-sided, 90 %). The more labels there are, the less it counts."""
 
 
 def standard_scores(labels: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -28,8 +29,8 @@ def orders_better(ahead: NDArray[np.float64], behind: NDArray[np.float64], label
         labels: `(n,)`.
 
     Returns:
-        Whether the difference of the two Kendall correlations with the labels is more than `SURE` of its standard
-        errors.
+        Whether the difference of the two Kendall correlations with the labels is more of its standard errors than
+        `SURE` times the root of `FEW / n`.
 
     Source: Hoeffding, "A class of statistics with asymptotically normal distribution", 1948, for the standard error of
     a mean over pairs.
@@ -38,7 +39,7 @@ def orders_better(ahead: NDArray[np.float64], behind: NDArray[np.float64], label
     # Of each label, how many more of its pairs the first prediction has right than the second.
     gain = ((_order(ahead) - _order(behind)) * true).sum(1) / max(len(labels) - 1, 1)
     error = 2 * gain.std(ddof=1) / np.sqrt(len(labels))
-    return bool(gain.mean() > SURE * error > 0)
+    return bool(gain.mean() > SURE * np.sqrt(FEW / len(labels)) * error > 0)
 
 
 def _order(values: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,7 @@ from parzc.models.trees import BoostedTrees
 from parzc.models.weighed import Weighed, has_description, stacking_weights
 from parzc.presets import get_preset, settings_of
 from parzc.pretraining import continued, pretrain
-from parzc.training import TrainingConfig, train
+from parzc.training import train
 from parzc.uncertainty import expected_best
 
 CANDIDATES = 20_000
@@ -33,6 +32,8 @@ CANDIDATES = 20_000
 SHORTLIST = 400
 """Networks among which `suggest` looks for the best one."""
 GOALS = ("ranking", "best")
+ALIKE = 50
+"""Labels against which the belief counts that all members tell as much."""
 DRAWS = 32
 """Weight draws of each member behind `predict_dist`."""
 
@@ -55,6 +56,8 @@ class Ranker(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # scikit-lea
         members_: what was trained: the neural networks, then what the preset has beside them.
         shapes_: sizes of one row of each model input.
         labelled_: number of labelled networks.
+        shares_: `(1 + len(beside),)` how much all networks together, and each member beside them, count in a score; of
+            sum 1. Without networks, or members beside them, there are fewer.
         offset_, scale_: `(members + 1,)` mean and standard deviation of each member's scores, and of their mean, over
             the features that the scaling was fitted on.
     """
@@ -100,8 +103,8 @@ class Ranker(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # scikit-lea
         self.shapes_ = [tuple(x.shape[1:]) for x in inputs]
         self.labelled_ = len(labels)
         everything = self._inputs(pool)
-        beside, targets = self._fit_beside(inputs, labels, everything)
-        self.members_ = [*self._train_networks(inputs, labels, targets, everything), *beside]
+        beside = self._fit_beside(inputs, labels, everything)
+        self.members_ = [*self._train_networks(inputs, labels, everything), *beside]
         self._standardise(everything)
         return self
 
@@ -131,51 +134,53 @@ class Ranker(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # scikit-lea
         mean = self._mean(raw)
         self.offset_[-1], self.scale_[-1] = mean.mean(), max(mean.std(), 1e-12)
 
-    def _train_networks(
-        self, inputs: Inputs, labels: NDArray[np.float64], targets: Tensor | None, pool: Inputs
-    ) -> list[nn.Module]:
-        """Train the networks on the labels, or on `targets` where these, the labels as they are, tell more.
-
-        DiffKendall sees nothing but the order, and gives way to the squared error then; another loss is kept.
-        """
-        training = self.preset_.training
-        if targets is None:
-            targets = torch.from_numpy(labels)
-        elif training.loss == TrainingConfig.loss:
-            training = replace(training, loss="mse")
+    def _train_networks(self, inputs: Inputs, labels: NDArray[np.float64], pool: Inputs) -> list[nn.Module]:
         seeds = [1000 * self.seed + member for member in range(self.preset_.members)]
         networks = [make_model(self.preset_, self.shapes_, seed) for seed in seeds]
         if networks and self.preset_.pretraining.steps and isinstance(networks[0], TokenMixer):
             pretrain(networks[0], pool, self.preset_.pretraining, seeds[0])
             networks = [continued(networks[0], seed) for seed in seeds]
         for network, seed in zip(networks, seeds, strict=True):
-            train(network, inputs, targets.float(), training, seed)
+            train(network, inputs, torch.from_numpy(labels).float(), self.preset_.training, seed)
         return networks
 
-    def _fit_beside(
-        self, inputs: Inputs, labels: NDArray[np.float64], pool: Inputs
-    ) -> tuple[list[nn.Module], Tensor | None]:
-        """Fit the other members, and return with them the labels as they are, if these tell held-out ones better."""
-        targets, plain, members = torch.from_numpy(normal_scores(labels)), False, dict[str, nn.Module]()
+    def _fit_beside(self, inputs: Inputs, labels: NDArray[np.float64], pool: Inputs) -> list[nn.Module]:
+        """Fit the members beside the networks on the scale of labels that tells more, and say how much all count."""
+        targets, members = torch.from_numpy(normal_scores(labels)), dict[str, nn.Module]()
         if "gaussian_process" in self.preset_.beside:
-            members["gaussian_process"], targets, plain = self._fit_process(inputs, labels, pool)
+            members["gaussian_process"], targets = self._fit_process(inputs, labels, pool)
         for name in self.preset_.beside:
             member = make_beside(name, self.labelled_, self.shapes_)
             if not isinstance(member, GaussianProcess):
                 members[name] = member.fit(inputs, targets, self.seed)
-        return [members[name] for name in self.preset_.beside], targets if plain else None
+        beside = [members[name] for name in self.preset_.beside]
+        self.shares_ = self._weigh(beside, targets)
+        return beside
 
-    def _fit_process(
-        self, inputs: Inputs, labels: NDArray[np.float64], pool: Inputs
-    ) -> tuple[GaussianProcess, Tensor, bool]:
-        """Fit the process on the scale of labels on which held-out ones are ordered best.
+    def _weigh(self, beside: Sequence[nn.Module], targets: Tensor) -> NDArray[np.float64]:
+        """Return the shares: equal ones, but where `Weighed` is among the members.
 
-        Returns:
-            The process, the scaled labels, and whether these are the labels as they are.
+        What reads descriptions alone may tell far more than what reads everything, or less. So the process and
+        `Weighed` count as much as they tell of held-out labels, all the more the more labels there are; the networks,
+        of which nothing held-out is known, share with the process, which reads what they read.
         """
+        networks = min(self.preset_.members, 1)
+        shares = np.full(networks + len(beside), 1 / (networks + len(beside)))
+        for described, weighed in enumerate(beside, start=networks):
+            for process in beside:
+                if isinstance(weighed, Weighed) and isinstance(process, GaussianProcess) and len(weighed.held_out):
+                    told = torch.stack([process.held_out(targets)[weighed.held_out], weighed.told], 1)
+                    everything, alone = stacking_weights(told, targets[weighed.held_out]).tolist()
+                    found = np.full(len(shares), everything / (networks + 1))
+                    found[described] = alone
+                    shares = (len(targets) * found + ALIKE * shares) / (len(targets) + ALIKE)
+        return shares
+
+    def _fit_process(self, inputs: Inputs, labels: NDArray[np.float64], pool: Inputs) -> tuple[GaussianProcess, Tensor]:
+        """Return the process and its targets, on the scale of labels on which held-out ones are ordered best."""
         scaled = [torch.from_numpy(scale(labels)) for scale in (standard_scores, normal_scores)]
         (plain, ahead), (ranks, behind) = (self._fit_and_hold_out(inputs, targets, pool) for targets in scaled)
-        return (plain, scaled[0], True) if orders_better(ahead, behind, labels) else (ranks, scaled[1], False)
+        return (plain, scaled[0]) if orders_better(ahead, behind, labels) else (ranks, scaled[1])
 
     def _fit_and_hold_out(
         self, inputs: Inputs, targets: Tensor, pool: Inputs
@@ -261,7 +266,8 @@ class Ranker(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # scikit-lea
         tensors = {f"encoder.{name}": torch.from_numpy(values) for name, values in self.encoder_.arrays.items()}
         for index, model in enumerate(self.members_):
             tensors |= {f"members.{index}.{name}": value for name, value in model.state_dict().items()}
-        tensors |= {"offset": torch.from_numpy(self.offset_), "scale": torch.from_numpy(self.scale_)}
+        for name in ("offset", "scale", "shares"):
+            tensors[name] = torch.from_numpy(getattr(self, f"{name}_"))
         config = self.get_params() | {"shapes": self.shapes_, "labelled": self.labelled_}
         config["definitions"] = self.encoder_.definitions
         checkpoint.write(Path(path), config, self.preset_, tensors)
@@ -287,11 +293,12 @@ class Ranker(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # scikit-lea
         count = len({name.split(".")[1] for name in tensors if name.startswith("members.")})
         if count != self.preset_.members + len(self.preset_.beside):
             raise ValueError(f"there are tensors of {count} members, but config.json names others")
-        for name in ("offset", "scale"):
-            checkpoint.check_tensor(name, tensors[name], (count + 1,), torch.float64)
-        self.offset_, self.scale_ = tensors["offset"].numpy(), tensors["scale"].numpy()
-        if self.scale_.min() <= 0:
-            raise ValueError("a scale is not positive")
+        shares = count - self.preset_.members + bool(self.preset_.members)
+        for name, size in (("offset", count + 1), ("scale", count + 1), ("shares", shares)):
+            checkpoint.check_tensor(name, tensors[name], (size,), torch.float64)
+            setattr(self, f"{name}_", tensors[name].numpy())
+        if self.scale_.min() <= 0 or self.shares_.min() < 0 or abs(self.shares_.sum() - 1) > 1e-6:
+            raise ValueError("a scale is not positive, or the shares of the members are none")
         parts = [checkpoint.part(tensors, f"members.{index}.") for index in range(count)]
         for name, part in zip(self.preset_.beside, parts[self.preset_.members :], strict=True):
             # Their size is a number of config.json: nothing is built before the tensors are known to be of that size.
@@ -308,11 +315,11 @@ class Ranker(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # scikit-lea
         return tuple(torch.from_numpy(x) for x in self.encoder_.transform(table))
 
     def _mean(self, raw: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the mean of `(members, n)` scores in which all networks together count as much as one other member."""
+        """Return the mean of `(members, n)` scores, weighed by the shares; all networks count alike."""
         standard = (raw - self.offset_[:-1, None]) / self.scale_[:-1, None]
         networks = self.preset_.members
         together = [standard[:networks].mean(0)] if networks else []
-        mean: NDArray[np.float64] = np.stack([*together, *standard[networks:]]).mean(0)
+        mean: NDArray[np.float64] = self.shares_ @ np.stack([*together, *standard[networks:]])
         return mean
 
     def _combined(self, raw: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -45,7 +45,7 @@ def test_saving_twice_replaces_the_first(ranker, paper, tmp_path):
 def test_the_folder_says_what_the_ranker_is(ranker, tmp_path):
     ranker.save(tmp_path)
     config = json.loads((tmp_path / "config.json").read_text())
-    assert (config["schema"], config["space"], config["preset"], config["seed"]) == (2, "nb201", "default", 0)
+    assert (config["schema"], config["space"], config["preset"], config["seed"]) == (3, "nb201", "default", 0)
     assert config["settings"] == SMALL
     assert set(config["resolved"]["statistics"]) <= set(STATISTICS)
     assert (
@@ -140,10 +140,10 @@ def test_a_config_that_is_no_json_is_refused(folder, content):
     assert "cannot be read" in refusal(folder)
 
 
-@pytest.mark.parametrize("content", ["[]", "null", '"text"', "{}", '{"schema": 1}', '{"schema": "2"}'])
+@pytest.mark.parametrize("content", ["[]", "null", '"text"', "{}", '{"schema": 2}', '{"schema": "3"}'])
 def test_another_schema_is_refused(folder, content):
     (folder / "config.json").write_text(content)
-    assert refusal(folder) == f"{folder / 'config.json'} is not of schema 2, the one that this version reads"
+    assert refusal(folder) == f"{folder / 'config.json'} is not of schema 3, the one that this version reads"
 
 
 def tamper(folder, **changes):
@@ -332,6 +332,12 @@ def set_to(value, place=0):
         ("scale", set_to(-1.0, 4)),
         ("scale", set_to(math.inf, 2)),
         ("scale", lambda t: t[:, None]),
+        ("shares", set_to(-0.5)),
+        ("shares", set_to(0.9)),
+        ("shares", set_to(math.nan)),
+        ("shares", lambda t: t[:-1]),
+        ("shares", lambda t: t.float()),
+        ("shares", lambda _: None),
         ("encoder.scores", set_to(math.nan, 5)),
         ("encoder.scores", lambda t: t[1:]),
         ("encoder.scores", lambda t: t.float()),

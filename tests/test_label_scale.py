@@ -1,5 +1,7 @@
 """On which scale labels are learned: standard errors against resampling, and choices whose answer is known."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -8,7 +10,7 @@ from hypothesis import strategies as st
 from scipy.stats import kendalltau
 
 from parzc.features.scaling import normal_scores
-from parzc.label_scale import SURE, orders_better, standard_scores
+from parzc.label_scale import FEW, SURE, orders_better, standard_scores
 from parzc.metrics import kendall_tau
 
 
@@ -59,10 +61,27 @@ def test_of_predictions_that_are_as_good_one_in_ten_seems_better():
     rng = np.random.default_rng(0)
     found = 0
     for _ in range(1000):
-        labels = rng.normal(size=60)
-        found += orders_better(labels + rng.normal(size=60), labels + rng.normal(size=60), labels)
+        labels = rng.normal(size=FEW)
+        found += orders_better(labels + rng.normal(size=FEW), labels + rng.normal(size=FEW), labels)
     # One-sided, at 1.28 standard errors; .1 with a standard deviation of .0095 over 1,000 draws.
     assert 0.07 < found / 1000 < 0.13
+
+
+@pytest.mark.parametrize("n", [10, FEW, 45])
+def test_the_more_labels_the_less_counts_what_is_believed_beforehand(n):
+    """The standard errors that are asked for fall with the root of the number of labels, as they themselves do."""
+    rng, agreed, certain = np.random.default_rng(n), [], []
+    for _ in range(60):
+        labels, *errors = rng.normal(size=(3, n))
+        ahead, behind = labels + 0.5 * errors[0], labels + 0.6 * errors[1]
+        own = np.zeros(n)
+        for i, j in itertools.permutations(range(n), 2):
+            right = [(p[i] - p[j]) * (labels[i] - labels[j]) > 0 for p in (ahead, behind)]
+            own[i] += 2 * (int(right[0]) - int(right[1])) / (n - 1)
+        agreed.append(orders_better(ahead, behind, labels))
+        certain.append(own.mean() / (2 * own.std(ddof=1) / np.sqrt(n)))
+    np.testing.assert_array_equal(agreed, np.array(certain) > SURE * np.sqrt(FEW / n))
+    assert {True, False} <= set(agreed)
 
 
 def test_the_bar_is_that_many_standard_errors_over_redrawn_labels():
@@ -77,7 +96,7 @@ def test_the_bar_is_that_many_standard_errors_over_redrawn_labels():
     gains = [kendall_tau(ahead, labels) - kendall_tau(behind, labels) for ahead, behind, labels in drawn]
     agreed = np.mean([orders_better(*three) for three in drawn])
     assert 0.2 < agreed < 0.99
-    assert agreed == pytest.approx(np.mean(np.array(gains) > SURE * np.std(gains)), abs=0.08)
+    assert agreed == pytest.approx(np.mean(np.array(gains) > SURE * np.sqrt(FEW / 80) * np.std(gains)), abs=0.08)
 
 
 @settings(max_examples=60, deadline=None)
@@ -105,7 +124,7 @@ def test_ties_count_as_in_tau_a():
         for i in range(6)
     ]  # fmt: skip
     error = 2 * np.std(own, ddof=1) / np.sqrt(6)
-    assert gain > 0 and orders_better(ahead, behind, labels) == (gain > SURE * error)
+    assert gain > 0 and orders_better(ahead, behind, labels) == (gain > SURE * np.sqrt(FEW / 6) * error)
 
 
 def test_normal_scores_bend_a_sum_that_standard_scores_keep():

@@ -14,7 +14,7 @@ from parzc.datasets import get_space
 from parzc.errors import InputError
 from parzc.features.build import ExtractionConfig, build_store
 from parzc.features.description import describe
-from parzc.models.gaussian_process import GaussianProcess
+from parzc.models.gaussian_process import JITTER, GaussianProcess
 from parzc.models.token_mixer import TokenMixer
 from parzc.models.trees import BoostedTrees
 from parzc.models.weighed import Weighed
@@ -70,6 +70,36 @@ def test_the_description_is_that_of_the_architectures_of_the_rows(ranker, table)
         known = describe(ARCHS, SPACE, 7)[name]
         restored = columns.double().numpy() * spread + mean
         np.testing.assert_allclose(restored, known[:, which.astype(int)], atol=1e-5)
+
+
+@pytest.mark.parametrize(("networks", "labels"), [(1, LABELS), (0, LABELS), (2, 90 + np.arange(14) % 5)])
+def test_members_count_as_much_as_they_tell_of_held_out_labels(table, networks, labels):
+    """The networks, of which nothing held-out is known, share with the process; 50 labels say that all are alike."""
+    ranker = fitted(table[:12], labels[:12], table, members=networks)
+    *_, process, weighed = ranker.members_
+    inputs = ranker._inputs(table[:12])
+    # What the process learned, from what it says: K w = t - noise w, with the weights of its posterior mean.
+    jitter = JITTER * max(1.0, float(process.log_amplitude[4:].exp().sum()))
+    targets = process(*inputs) + (process.log_noise.exp() + jitter) * process.weights
+    of_process = process.held_out(targets)[weighed.held_out].numpy()
+    seen = targets[weighed.held_out].numpy()
+    pairs = [(a, b) for a in np.linspace(0, 2, 201) for b in np.linspace(0, 2, 201)]
+    best = min(pairs, key=lambda p: ((p[0] * of_process + p[1] * weighed.told.numpy() - seen) ** 2).sum())
+    share = best[0] / sum(best)
+    found = np.array([*[share / (1 + bool(networks))] * (1 + bool(networks)), 1 - share])
+    np.testing.assert_allclose(ranker.shares_, (12 * found + 50 / len(found)) / 62, atol=0.004)
+    assert ranker.shares_.sum() == pytest.approx(1)
+
+
+def test_scores_are_weighed_by_the_shares(ranker, table):
+    raw = np.stack([member(*ranker._inputs(table)).detach().double().numpy() for member in ranker.members_])
+    mean = ranker.shares_ @ ((raw - raw.mean(1)[:, None]) / raw.std(1)[:, None])
+    np.testing.assert_allclose(ranker.predict(table), (mean - mean.mean()) / mean.std(), rtol=1e-5, atol=1e-6)
+    assert len(set(ranker.shares_.round(6))) == 2
+
+
+def test_with_few_labels_members_count_alike(table):
+    np.testing.assert_allclose(fitted(table[:9], LABELS[:9], table).shares_, 1 / 3)
 
 
 def test_a_ranker_that_was_told_not_to_reads_no_description(table):

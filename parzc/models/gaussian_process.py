@@ -14,7 +14,7 @@ AMPLITUDE, DESCRIBED = (-math.log(5), 0.7), (-4.0, 2.0)
 """Mean and deviation of the logarithm of an amplitude: of what was measured, and of descriptions of architectures,
 which say nearly all in one space and nearly nothing in another."""
 ABSENT, ALONE = (-16.0, 0.01), (0.0, 2.0)
-"""The same where descriptions stand alone: of all other kernels, and of that on the whole description."""
+"""The same where descriptions stand alone: of all other kernels, and of those on the description."""
 LENGTH, LONG = (0.3, 0.7), (1.0, 1.5)
 """Mean and deviation of the logarithm of a length scale, and where descriptions stand alone: parts that add up have a
 long one."""
@@ -64,7 +64,7 @@ class GaussianProcess(nn.Module):
         described = len(shapes) - 3
         amplitudes, lengths = [AMPLITUDE] * (LINEAR + 2) + [DESCRIBED] * described, [LENGTH] * (2 + described)
         if not measured:
-            amplitudes = [ABSENT] * (LINEAR + 2) + [ALONE, ABSENT][:described]
+            amplitudes = [ABSENT] * (LINEAR + 2) + [ALONE] * described
             lengths = [LONG] * (2 + described)
         priors = {"log_amplitude": amplitudes, "log_length": lengths, "log_noise": NOISE}
         self.priors = {name: torch.tensor(prior, dtype=torch.float64) for name, prior in priors.items()}

@@ -30,7 +30,7 @@ def stacking_weights(told: Tensor, seen: Tensor) -> Tensor:
         told: `(n, parts)` predictions of labels that were held out.
         seen: `(n,)` these labels.
     """
-    weights, _ = nnls(told.numpy(), seen.numpy())
+    weights = nnls(told.numpy(), seen.numpy())[0] if len(seen) else np.zeros(told.shape[1])
     weights = weights if weights.sum() > 0 else np.ones(told.shape[1])
     return torch.from_numpy(weights / weights.sum())
 
@@ -52,6 +52,10 @@ class Weighed(nn.Module):
         labelled: number of labelled networks.
         shapes: of one row of each input; those behind `MEASURED` are the description.
 
+    Attributes:
+        held_out: after `fit`, which targets were held out; none of fewer than ten.
+        told: `(len(held_out),)` what was told of them.
+
     Source: Breiman, "Stacked Regressions", 1996.
     """
 
@@ -66,16 +70,16 @@ class Weighed(nn.Module):
 
     def fit(self, inputs: Sequence[Tensor], targets: Tensor, seed: int) -> "Weighed":
         """Learn `(n,)` targets from inputs `(n, ...)`."""
-        told, seen = [], []
+        told, rows = [torch.zeros(0, len(self.parts))], [torch.zeros(0, dtype=torch.int64)]
         for train, test in self._folds(len(targets), seed):
             parts = self._fresh(len(train))
             self._fit_each(parts, [t[train] for t in inputs], targets[train], seed)
             told.append(self._tell(parts, [t[test] for t in inputs]))
-            seen.append(targets[test].double())
+            rows.append(torch.from_numpy(test))
         self.parts = nn.ModuleList(self._fresh(len(targets)))
-        self.weights.fill_(1 / len(self.parts))
-        if told:
-            self.weights = stacking_weights(torch.cat(told), torch.cat(seen))
+        self.held_out, told_by_each = torch.cat(rows), torch.cat(told).double()
+        self.weights = stacking_weights(told_by_each, targets[self.held_out].double())
+        self.told = told_by_each @ self.weights
         self._fit_each(self.parts, inputs, targets, seed)
         return self
 

@@ -168,12 +168,13 @@ def test_the_parameters_of_descriptions_maximise_the_posterior_too(seed):
 
 def test_descriptions_can_stand_alone():
     inputs, pool = rows(25, 0, DESCRIBED), rows(30, 100, DESCRIBED)
-    labels = torch.from_numpy(normal_scores((inputs[3].sum(1) + inputs[1][:, 0]).double().numpy()))
+    told = 2 * inputs[3].sum(1) + inputs[4].sum(1).square() + inputs[1][:, 0]
+    labels = torch.from_numpy(normal_scores(told.double().numpy()))
     process = GaussianProcess(25, DESCRIBED, measured=False).fit(inputs, labels, pool, 0)
-    centres = np.array([-16.0] * 4 + [0.0, -16.0] + [1.0] * 4 + [-2.5])
-    spreads = np.array([0.01] * 4 + [2.0, 0.01] + [1.5] * 4 + [1.0])
+    centres = np.array([-16.0] * 4 + [0.0] * 2 + [1.0] * 4 + [-2.5])
+    spreads = np.array([0.01] * 4 + [2.0] * 2 + [1.5] * 4 + [1.0])
     objective, found = objective_of(inputs, labels, pool, centres, spreads), parameters_of(process)
-    free = [4, 8, 10]
+    free = [4, 5, 8, 9, 10]
     gradient = [(objective(found + step) - objective(found - step)) / 2e-4 for step in 1e-4 * np.eye(11)[free]]
     np.testing.assert_allclose(gradient, 0, atol=5e-3)
     others = rows(8, 7, DESCRIBED)

@@ -119,6 +119,16 @@ def test_weights_are_the_least_squares_of_labels_that_were_held_out(both):
     assert (expected > 0.05).sum() >= 2 and expected.sum() == pytest.approx(1)
 
 
+def test_what_was_told_of_held_out_labels_is_kept(both):
+    weighed_parts, inputs, labels = both
+    assert sorted(weighed_parts.held_out.tolist()) == list(range(40))
+    x, y = matrix(inputs), labels.numpy()
+    for train, test in KFold(5, shuffle=True, random_state=3).split(x):
+        each = [s.fit(x[train][:, own], y[train]).predict(x[test][:, own]) for s, own in learners(40, 3)]
+        places = [weighed_parts.held_out.tolist().index(row) for row in test]
+        np.testing.assert_allclose(weighed_parts.told[places].numpy(), weighed_parts.weights.numpy() @ each, atol=1e-9)
+
+
 def test_predictions_are_the_weighed_ones_of_trees_on_all_labels(both):
     trees, inputs, labels = both
     others = rows(30, 1)
@@ -161,7 +171,7 @@ def test_what_was_measured_decides_leaves_little_to_the_description():
 def test_few_labels_leave_the_weights_equal(n):
     inputs, others = rows(n, 0), rows(5, 1)
     trees = Weighed(n, SHAPES).fit(inputs, of_both(inputs), 0)
-    assert trees.weights.tolist() == [1 / 4] * 4
+    assert trees.weights.tolist() == [1 / 4] * 4 and len(trees.held_out) == len(trees.told) == 0
     boosted, extra, described, process = trees.parts
     alone = torch.stack([boosted(*others), extra(*others), described(*others[3:]), process(*others)])
     torch.testing.assert_close(trees(*others), alone.mean(0))
