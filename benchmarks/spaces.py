@@ -14,41 +14,22 @@ from pathlib import Path
 
 import numpy as np
 from nb201 import RESULTS, Methods, complete, proxies, write_results
-from numpy.typing import NDArray
 
 from parzc.datasets import get_space, load_table
-from parzc.features import AZ_NAS, AZ_NAS_VIT, FeatureStore, FeatureTable
-from parzc.models.baselines import BASELINES
-from parzc.models.weighed import MEASURED
+from parzc.features import AZ_NAS, AZ_NAS_VIT, FeatureStore
 from parzc.protocol import Benchmark, Learner
 from parzc.ranker import Ranker
-from parzc.tabular import TabularRanker
-
-
-class OnDescription(TabularRanker):
-    """A tabular learner that sees what an architecture is made of and nothing that was measured."""
-
-    def _matrix(self, features: FeatureTable) -> NDArray[np.float32]:
-        return np.concatenate([x.astype(np.float32) for x in self.encoder.transform(features)[MEASURED:]], axis=1)
+from parzc.tabular import tabular_learners
 
 
 def default(space: str, seed: int) -> Learner:
     return Ranker("default", space, seed)
 
 
-def tabular(kind: type[TabularRanker], name: str, plain: bool, space: str, seed: int) -> Learner:
-    return kind(name, "default", space, seed, plain=plain)
-
-
 def learners(space: str) -> Methods:
     """Return every method that is fitted, by name; the quick ones first."""
-    chosen: Methods = {}
-    for kind, what in ((TabularRanker, ""), (OnDescription, ", description only")):
-        for plain, scale in ((False, ""), (True, ", plain labels")):
-            for name in BASELINES:
-                chosen[f"{name}{scale}{what}"] = ("baseline", partial(tabular, kind, name, plain, space))
-    chosen["parzc (default)"] = ("ranker", partial(default, space))
-    return chosen
+    chosen: Methods = {name: ("baseline", learner) for name, learner in tabular_learners("default", space).items()}
+    return chosen | {"parzc (default)": ("ranker", partial(default, space))}
 
 
 def main() -> None:

@@ -1,16 +1,20 @@
 """Plain tabular learners as rankers, on the very inputs that a ranker of the same preset reads."""
 
 import warnings
+from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.exceptions import ConvergenceWarning
 
 from parzc.assembly import make_encoder
+from parzc.errors import InputError
 from parzc.features import FeatureTable
 from parzc.features.scaling import normal_scores
 from parzc.label_scale import standard_scores
 from parzc.models.baselines import BASELINES
+from parzc.models.weighed import MEASURED
 from parzc.presets import get_preset, settings_of
 
 
@@ -27,6 +31,10 @@ class TabularRanker:
         seed: of the learner.
         graph: encoder of the architecture that the ranker adds to the preset; its graphs are then inputs here, too.
         plain: whether to learn the labels as they are.
+        description_only: whether to read what the architecture is made of and nothing that was measured.
+
+    Raises:
+        InputError: if the description alone is to be read, and the preset does not read it.
     """
 
     def __init__(
@@ -37,10 +45,16 @@ class TabularRanker:
         seed: int = 0,
         graph: str = "none",
         plain: bool = False,
+        description_only: bool = False,
     ) -> None:
         self.scale = standard_scores if plain else normal_scores
-        settings = settings_of(preset, space) | {"graph": graph}
-        self.encoder = make_encoder(get_preset(preset).override(settings), space)
+        chosen = get_preset(preset).override(settings_of(preset, space) | {"graph": graph})
+        if description_only and not (chosen.described and space):
+            raise InputError(
+                f"preset '{preset}' reads no description of architectures of '{space}' to learn from alone"
+            )
+        self.first = MEASURED if description_only else 0
+        self.encoder = make_encoder(chosen, space)
         self.estimator = BASELINES[method](seed)
 
     def fit(
@@ -60,4 +74,28 @@ class TabularRanker:
         return predictions
 
     def _matrix(self, features: FeatureTable) -> NDArray[np.float32]:
-        return np.concatenate([x.reshape(len(features), -1) for x in self.encoder.transform(features)], axis=1)
+        inputs = self.encoder.transform(features)[self.first :]
+        return np.concatenate([x.reshape(len(features), -1) for x in inputs], axis=1, dtype=np.float32)
+
+
+def tabular_learners(preset: str, space: str, graph: str = "none") -> dict[str, Callable[[int], TabularRanker]]:
+    """Return every learner that a ranker of this preset has to beat, by name; each takes a seed.
+
+    They learn normal scores of the labels, and the labels as they are. Where the preset reads what architectures are
+    made of, there are learners that read nothing else, too.
+    """
+    described = get_preset(preset).override(settings_of(preset, space)).described and bool(space)
+    return {
+        method + ", plain labels" * plain + ", description only" * alone: partial(
+            _learner, method, preset, space, graph, plain, alone
+        )
+        for alone in ((False, True) if described else (False,))
+        for plain in (False, True)
+        for method in BASELINES
+    }
+
+
+def _learner(
+    method: str, preset: str, space: str, graph: str, plain: bool, description_only: bool, seed: int
+) -> TabularRanker:
+    return TabularRanker(method, preset, space, seed, graph, plain, description_only)

@@ -6,12 +6,14 @@ from helpers import table
 from sklearn.base import clone
 
 from parzc.assembly import make_encoder
+from parzc.errors import InputError
 from parzc.features.scaling import normal_scores
+from parzc.label_scale import standard_scores
 from parzc.metrics import kendall_tau
 from parzc.models.baselines import BASELINES
 from parzc.presets import PRESETS, get_preset
 from parzc.ranker import Ranker
-from parzc.tabular import TabularRanker
+from parzc.tabular import TabularRanker, tabular_learners
 
 TABLE, LABELS = table(100)
 every_method = pytest.mark.parametrize("method", BASELINES)
@@ -70,3 +72,28 @@ def test_labels_are_learned_as_they_are_where_that_is_asked_for(method):
     expected = clone(BASELINES[method](0)).fit(learner._matrix(TABLE[:50]), cubed).predict(learner._matrix(TABLE[50:]))
     np.testing.assert_array_equal(learner.predict(TABLE[50:]), expected)
     assert (learner.predict(TABLE[50:]) != fitted(method).predict(TABLE[50:])).any()
+
+
+@pytest.mark.parametrize(
+    ("preset", "space", "described"),
+    [("default", "nb201", False), ("paper", "darts", False), ("default", "darts", True), ("default", "", False)],
+)
+def test_a_ranker_has_every_learner_beside_it_that_reads_what_it_reads(preset, space, described):
+    learners = tabular_learners(preset, space)
+    ends = ["", ", plain labels"] + ["", ", plain labels"] * described
+    alone = [""] * 2 + [", description only"] * 2 * described
+    assert list(learners) == [
+        method + end + what for end, what in zip(ends, alone, strict=True) for method in BASELINES
+    ]
+    for name, learner in learners.items():
+        made = learner(5)
+        assert made.scale is (standard_scores if "plain labels" in name else normal_scores)
+        assert (made.first > 0) == ("description only" in name)
+        assert type(made.estimator) is type(BASELINES[name.split(",")[0]](0))
+        assert made.encoder.statistics == get_preset(preset).statistics
+    assert learners["random_forest"](5).estimator.random_state == 5
+
+
+def test_where_a_preset_reads_no_description_nothing_learns_from_it_alone():
+    with pytest.raises(InputError, match=r"^preset 'default' reads no description of architectures of 'nb201' to"):
+        TabularRanker("extra_trees", space="nb201", description_only=True)

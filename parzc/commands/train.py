@@ -17,12 +17,11 @@ from parzc.datasets import Space, Table, get_space, list_spaces, list_tables, lo
 from parzc.errors import InputError
 from parzc.features.store import write_atomically
 from parzc.importance import MIN_NETWORKS, node_importance
-from parzc.models.baselines import BASELINES
 from parzc.models.fusion import GRAPHS
 from parzc.presets import PRESETS, get_preset
 from parzc.protocol import Benchmark, Kind, Learner, compare, format_results
 from parzc.ranker import Ranker
-from parzc.tabular import TabularRanker
+from parzc.tabular import tabular_learners
 from parzc.tuning import RANGES, TunedRanker, load_study, search_space, study_name, write_report
 
 PROTOCOLS = ("honest", "paper")
@@ -150,7 +149,8 @@ def run(config: TrainConfig, workers: int) -> None:
     learners: dict[str, tuple[Kind, Callable[[int], Learner]]] = {
         ranker_name: ("ranker", partial(_ranker, config, out))
     }
-    learners |= {name: ("baseline", partial(_tabular, name, config)) for name in BASELINES}
+    tabular = tabular_learners(config.preset, config.space, config.encoder)
+    learners |= {name: ("baseline", learner) for name, learner in tabular.items()}
     proxies = list(benchmark.features.scores)
     results = compare(
         benchmark, learners, proxies, config.samples, range(config.seeds), workers, partial(print, flush=True)
@@ -221,10 +221,6 @@ def _settings(config: TrainConfig) -> dict[str, Any] | None:
 
 def _method(config: TrainConfig, separator: str) -> str:
     return config.preset if config.encoder == "none" else f"{config.preset}{separator}{config.encoder}"
-
-
-def _tabular(name: str, config: TrainConfig, seed: int) -> TabularRanker:
-    return TabularRanker(name, config.preset, config.space, seed, config.encoder)
 
 
 def _write_ranker(

@@ -40,7 +40,7 @@ def few_importances():
 
 @pytest.fixture
 def few_baselines(monkeypatch):
-    monkeypatch.setattr(train, "BASELINES", {"gaussian_process": BASELINES["gaussian_process"]})
+    monkeypatch.setattr("parzc.tabular.BASELINES", {"gaussian_process": BASELINES["gaussian_process"]})
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +94,8 @@ def test_metrics_say_what_was_measured(metrics, csv_table):
 
 def test_metrics_hold_every_method_and_metric(metrics):
     kinds = {name: result["kind"] for name, result in metrics["results"].items()}
-    baselines, proxies = dict.fromkeys(BASELINES, "baseline"), dict.fromkeys(shipped("nb201").definitions, "proxy")
+    baselines = {name + scale: "baseline" for name in BASELINES for scale in ("", ", plain labels")}
+    proxies = dict.fromkeys(shipped("nb201").definitions, "proxy")
     assert kinds == {"parzc (quick)": "ranker"} | baselines | proxies
     for name, result in metrics["results"].items():
         uncertain = {"calibration_error"} if result["kind"] == "ranker" else set()
@@ -123,7 +124,7 @@ def test_the_printed_table_is_that_of_the_metrics(run, metrics):
     _, text = run
     title = "nb201, cifar10_test: 20 labelled archs, 40 test archs, 2 seeds, honest protocol, mean ± standard deviation"
     lines = text.splitlines()
-    *rows, more = lines[lines.index(title) + 4 :][: 1 + 4 + 10 + 1]
+    *rows, more = lines[lines.index(title) + 4 :][: 1 + 8 + 10 + 1]
     found = []
     for row in rows:
         (name,) = [name for name in metrics["results"] if row.startswith(name + "  ")]
@@ -135,7 +136,7 @@ def test_the_printed_table_is_that_of_the_metrics(run, metrics):
         expected = [result[metric][part] for metric in METRICS for part in ("mean", "std")]
         assert [float(cell.lstrip("±")) for cell in cells[:10]] == pytest.approx(expected, abs=0.00051)
         assert cells[10:] == ([] if result["kind"] == "proxy" else [f"{np.mean(result['seconds']):.1f}"])
-    assert [kind for kind, _ in found] == ["ranker"] + ["baseline"] * 4 + ["proxy"] * 10
+    assert [kind for kind, _ in found] == ["ranker"] + ["baseline"] * 8 + ["proxy"] * 10
     assert more == f"and {len(shipped('nb201').definitions) - 10} more proxies"
     for kind in ("baseline", "proxy"):
         means = [mean for k, mean in found if k == kind]
@@ -144,7 +145,7 @@ def test_the_printed_table_is_that_of_the_metrics(run, metrics):
 
 def test_every_fit_is_announced(run):
     lines = [line for line in run[1].splitlines() if line.startswith("seed ")]
-    names = ["parzc (quick)", *BASELINES]
+    names = ["parzc (quick)", *BASELINES, *(f"{name}, plain labels" for name in BASELINES)]
     assert [line.split(" Kendall")[0] for line in lines] == [f"seed {s}: {name}" for s in (0, 1) for name in names]
 
 

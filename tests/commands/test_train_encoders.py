@@ -26,7 +26,7 @@ def quick_paper():
     with pytest.MonkeyPatch.context() as patch:
         preset = presets.PRESETS["paper"].override(QUICK)
         patch.setattr(presets, "PRESETS", {**presets.PRESETS, "quick_paper": preset})
-        patch.setattr(train, "BASELINES", {"extra_trees": BASELINES["extra_trees"]})
+        patch.setattr("parzc.tabular.BASELINES", {"extra_trees": BASELINES["extra_trees"]})
         patch.setattr(train, "MIN_NETWORKS", 10**9)
         yield
 

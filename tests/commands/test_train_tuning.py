@@ -26,7 +26,7 @@ def small():
     with pytest.MonkeyPatch.context() as patch:
         one = partial(importance.node_importance, statistics=("snip",), seeds=(42,))
         patch.setattr(train, "node_importance", one)
-        patch.setattr(train, "BASELINES", {"gaussian_process": BASELINES["gaussian_process"]})
+        patch.setattr("parzc.tabular.BASELINES", {"gaussian_process": BASELINES["gaussian_process"]})
         patch.setattr(spaces, "SEARCH_SPACES", {("quick", "none"): SEARCH})
         yield
 
