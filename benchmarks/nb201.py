@@ -27,7 +27,7 @@ from parzc.features.store import write_atomically
 from parzc.models.baselines import BASELINES
 from parzc.protocol import Benchmark, Kind, Learner, Result, compare, measure
 from parzc.ranker import Ranker
-from parzc.tabular import TabularRanker
+from parzc.tabular import TabularRanker, tabular_learners
 
 RESULTS = Path(__file__).parent / "results"
 TARGETS = ("cifar10_test", "cifar100_test", "imagenet16_test")
@@ -48,7 +48,7 @@ class OnOperations(TabularRanker):
 def learners() -> Methods:
     """Return every method that is fitted, by name; the quick ones first."""
     chosen: Methods = {"parzc (default)": ("ranker", default)}
-    chosen |= {name: ("baseline", partial(tabular, name)) for name in BASELINES}
+    chosen |= {name: ("baseline", learner) for name, learner in tabular_learners("default", SPACE).items()}
     chosen |= {f"{name}, operations only": ("baseline", partial(operations, name)) for name in BASELINES}
     chosen |= {f"parzc (paper{suffix})": ("ranker", partial(paper, graph)) for graph, suffix in ENCODERS.items()}
     return chosen
@@ -63,10 +63,6 @@ def default(seed: int) -> Learner:
 
 def paper(graph: str, seed: int) -> Learner:
     return Ranker("paper", SPACE, seed, {"graph": graph})
-
-
-def tabular(name: str, seed: int) -> Learner:
-    return TabularRanker(name, "default", SPACE, seed)
 
 
 def operations(name: str, seed: int) -> Learner:
