@@ -165,15 +165,17 @@ class Ranker(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # scikit-lea
         of which nothing held-out is known, share with the process, which reads what they read.
         """
         networks = min(self.preset_.members, 1)
-        shares = np.full(networks + len(beside), 1 / (networks + len(beside)))
-        for described, weighed in enumerate(beside, start=networks):
-            for process in beside:
-                if isinstance(weighed, Weighed) and isinstance(process, GaussianProcess) and len(weighed.held_out):
-                    told = torch.stack([process.held_out(targets)[weighed.held_out], weighed.told], 1)
-                    everything, alone = stacking_weights(told, targets[weighed.held_out]).tolist()
-                    found = np.full(len(shares), everything / (networks + 1))
-                    found[described] = alone
-                    shares = (len(targets) * found + ALIKE * shares) / (len(targets) + ALIKE)
+        alike = np.full(networks + len(beside), 1 / (networks + len(beside)))
+        processes = [member for member in beside if isinstance(member, GaussianProcess)]
+        weighed = [member for member in beside if isinstance(member, Weighed) and len(member.held_out)]
+        if not (processes and weighed):
+            return alike
+        rows = weighed[0].held_out
+        told = torch.stack([processes[0].held_out(targets)[rows], weighed[0].told], 1)
+        of_all, of_descriptions = stacking_weights(told, targets[rows]).tolist()
+        each = of_all / (networks + 1)
+        found = np.array([*[each] * networks, *(of_descriptions if m is weighed[0] else each for m in beside)])
+        shares: NDArray[np.float64] = (len(targets) * found + ALIKE * alike) / (len(targets) + ALIKE)
         return shares
 
     def _fit_process(self, inputs: Inputs, labels: NDArray[np.float64], pool: Inputs) -> tuple[GaussianProcess, Tensor]:
