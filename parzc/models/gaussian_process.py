@@ -20,6 +20,8 @@ LENGTH, LONG = (0.3, 0.7), (1.0, 1.5)
 long one."""
 NOISE = (-2.5, 1.0)
 """Mean and deviation of the logarithm of the variance of a label's noise."""
+FAR = 10
+"""Deviations from its mean that a parameter may go: a step of the search that leads beyond leaves no covariance."""
 
 
 class GaussianProcess(nn.Module):
@@ -154,9 +156,16 @@ class GaussianProcess(nn.Module):
         priors = [prior.unbind(-1) for prior in self.priors.values()]
         optimizer = torch.optim.LBFGS(parameters, max_iter=60, line_search_fn="strong_wolfe")
 
+        def take() -> None:
+            near = [
+                parameter.clamp(centre - FAR * spread, centre + FAR * spread)
+                for parameter, (centre, spread) in zip(parameters, priors, strict=True)
+            ]
+            self.log_amplitude, self.log_length, self.log_noise = near
+
         def objective() -> Tensor:
             optimizer.zero_grad()
-            self.log_amplitude, self.log_length, self.log_noise = parameters
+            take()
             factor = self._cholesky(distances)
             fit = torch.linalg.solve_triangular(factor, targets[:, None], upper=False).square().sum() / 2
             loss: Tensor = fit + factor.diagonal().log().sum()
@@ -167,7 +176,8 @@ class GaussianProcess(nn.Module):
 
         with torch.enable_grad():
             optimizer.step(objective)  # type: ignore[no-untyped-call]
-        self.log_amplitude, self.log_length, self.log_noise = (p.detach() for p in parameters)
+        with torch.no_grad():
+            take()
 
     def _cholesky(self, distances: tuple[list[Tensor], list[Tensor]]) -> Tensor:
         """Return the Cholesky factor of the covariance of the labels at points with these distances."""

@@ -184,6 +184,25 @@ def test_descriptions_can_stand_alone():
     assert process(*others).std() > 0.05
 
 
+@pytest.mark.parametrize(("seed", "n", "measured"), [(109, 20, False), (286, 14, True)])
+def test_a_search_that_goes_astray_comes_back(seed, n, measured):
+    """One label far from all others, and labels that a description tells exactly: here the search once took a step to
+    an amplitude and a noise of 0, which have no Cholesky factor."""
+    rng, generator = np.random.default_rng(seed), torch.Generator().manual_seed(seed)
+    rng.integers(1)
+    inputs = [torch.randn(n, *shape, generator=generator) for shape in ((2, 2), (2,), (1,))]
+    inputs += [torch.randint(0, 3, (n, columns), generator=generator).float() for columns in (3, 2)]
+    noise = rng.normal(size=n)
+    labels = inputs[3].sum(1).double().numpy() ** 2 if measured else (rng.random(n) < 0.1) * 10 + 1e-3 * noise
+    targets = torch.from_numpy((labels - labels.mean()) / labels.std())
+    process = GaussianProcess(n, [t.shape[1:] for t in inputs], measured).fit(inputs, targets, inputs, 0)
+    for name, prior in process.priors.items():
+        far = ((getattr(process, name) - prior[..., 0]) / prior[..., 1]).abs()
+        assert float(far.max()) <= 10 + 1e-9
+    assert torch.isfinite(process(*inputs)).all()
+    assert (process(*inputs) - targets).square().mean() < 0.9
+
+
 @pytest.mark.parametrize("shapes", [SHAPES, DESCRIBED])
 def test_held_out_labels_are_told_as_without_them(shapes):
     process, _, labels, _ = fitted(12, shapes)
