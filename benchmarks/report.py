@@ -9,6 +9,7 @@ What stands between an opening comment and `<!-- end -->` is written anew:
 - `<!-- paired: FILE ... -->`: the ranker against the best of the others, seed by seed;
 - `<!-- spaces: FILE ... -->`: the ranker in other spaces, against the best of each other kind;
 - `<!-- measured: FILE ... -->`: how the networks of these records were measured, and how long that took;
+- `<!-- resolution: FILE -->`: what smaller inputs change;
 - `<!-- transfer: FILE -->`: a ranker of one space in another;
 - `<!-- search: FILE -->`, `<!-- labelling: FILE -->`: what a search finds, and what suggested labels are worth;
 - `<!-- proxies: FILE -->`: the correlations of every proxy beside the published ones;
@@ -157,6 +158,34 @@ def measured(names: list[str]) -> str:
         rows[record["space"]] = [*where, *counts, f"{seconds:.1f}"]
     head = ["space", "networks and inputs of", "inputs", "architectures", "functions measured", "seconds each"]
     return _markdown(head, list(rows.values()))
+
+
+def resolution(names: list[str]) -> str:
+    """Return a markdown table of what measuring on smaller inputs changes, for each space."""
+    rows = []
+    for space, record in _read(names[0]).items():
+        found = record["proxies"]
+        tasks = " and ".join(f"`{inputs['task']}`" for inputs in record["inputs"])
+        small, large = record["seconds for one architecture"]
+        agreement, name = min((one["between"], name) for name, one in found.items())
+        taus = [f"{np.mean([one[which] for one in found.values()]):.3f}" for which in ("small", "large")]
+        worse = [name for name, one in found.items() if one["gain"][1] < 0]
+        better = [name for name, one in found.items() if one["gain"][0] > 0]
+        middle = f"{np.median([one['between'] for one in found.values()]):.3f}"
+        counts = [str(record["functions"]), f"{large / small:.1f}"]
+        changed = [f"{len(names)} of {len(found)}" for names in (worse, better)]
+        rows.append([f"`{space}`", tasks, *counts, middle, f"{agreement:.3f} ({name})", *taus, *changed])
+    head = [
+        "space",
+        "inputs",
+        "functions",
+        "times the seconds",
+        "agreement, median",
+        "lowest",
+        "mean tau, small",
+        "large",
+    ]
+    return _markdown([*head, "proxies better on large", "on small"], rows)
 
 
 def transfer(names: list[str]) -> str:
@@ -313,6 +342,7 @@ WRITERS: Mapping[str, Callable[[list[str]], str]] = {
     "paired": paired,
     "spaces": spaces,
     "measured": measured,
+    "resolution": resolution,
     "transfer": transfer,
     "search": search,
     "labelling": labelling,
