@@ -179,7 +179,6 @@ def resolution(names: list[str]) -> str:
         "space",
         "inputs",
         "functions",
-        "times the seconds",
         "agreement, median",
         "lowest",
         "mean tau, small",
