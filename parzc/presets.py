@@ -36,9 +36,10 @@ class Preset:
         members: independently trained networks, whose scores are averaged.
         blocks: block statistics that enter.
         pretraining: without labels, before the training of `token_mixer`.
-        beside: members of other kinds, each of which counts as much as all networks together: `gaussian_process`, from
-            which the uncertainty then comes, and `boosted_trees`, which where descriptions enter are one of several
-            learners that are weighed (`parzc.models.weighed`); both read `tokens`.
+        beside: members of other kinds: `gaussian_process`, from which the uncertainty then comes, and `boosted_trees`,
+            which where descriptions enter are one of several learners that are weighed (`parzc.models.weighed`); both
+            read `tokens`. Each counts as much as all networks together; where descriptions enter, as much as it tells
+            of held-out labels (`Ranker.shares_`).
         described: whether these two and the networks also read what the architecture is made of
             (`parzc.features.description`), if the space is known.
     """
