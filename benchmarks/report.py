@@ -166,24 +166,13 @@ def resolution(names: list[str]) -> str:
     for space, record in _read(names[0]).items():
         found = record["proxies"]
         tasks = " and ".join(f"`{inputs['task']}`" for inputs in record["inputs"])
-        agreement, name = min((one["between"], name) for name, one in found.items())
+        lowest, proxy = min((one["between"], name) for name, one in found.items())
+        agreement = [f"{np.median([one['between'] for one in found.values()]):.3f}", f"{lowest:.3f} ({proxy})"]
         taus = [f"{np.mean([one[which] for one in found.values()]):.3f}" for which in ("small", "large")]
-        worse = [name for name, one in found.items() if one["gain"][1] < 0]
-        better = [name for name, one in found.items() if one["gain"][0] > 0]
-        middle = f"{np.median([one['between'] for one in found.values()]):.3f}"
-        changed = [f"{len(names)} of {len(found)}" for names in (worse, better)]
-        rows.append(
-            [f"`{space}`", tasks, str(record["functions"]), middle, f"{agreement:.3f} ({name})", *taus, *changed]
-        )
-    head = [
-        "space",
-        "inputs",
-        "functions",
-        "agreement, median",
-        "lowest",
-        "mean tau, small",
-        "large",
-    ]
+        better = [sum(one["gain"][1] < 0 for one in found.values()), sum(one["gain"][0] > 0 for one in found.values())]
+        counts = [f"{count} of {len(found)}" for count in better]
+        rows.append([f"`{space}`", tasks, str(record["functions"]), *agreement, *taus, *counts])
+    head = ["space", "inputs", "functions", "agreement, median", "lowest", "mean tau, small", "large"]
     return _markdown([*head, "proxies better on large", "on small"], rows)
 
 

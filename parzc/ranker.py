@@ -140,8 +140,9 @@ class Ranker(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # scikit-lea
         if networks and self.preset_.pretraining.steps and isinstance(networks[0], TokenMixer):
             pretrain(networks[0], pool, self.preset_.pretraining, seeds[0])
             networks = [continued(networks[0], seed) for seed in seeds]
+        targets = torch.from_numpy(labels).float()
         for network, seed in zip(networks, seeds, strict=True):
-            train(network, inputs, torch.from_numpy(labels).float(), self.preset_.training, seed)
+            train(network, inputs, targets, self.preset_.training, seed)
         return networks
 
     def _fit_beside(self, inputs: Inputs, labels: NDArray[np.float64], pool: Inputs) -> list[nn.Module]:

@@ -87,15 +87,9 @@ def tabular_learners(preset: str, space: str, graph: str = "none") -> dict[str, 
     described = get_preset(preset).override(settings_of(preset, space)).described and bool(space)
     return {
         method + ", plain labels" * plain + ", description only" * alone: partial(
-            _learner, method, preset, space, graph, plain, alone
+            TabularRanker, method, preset, space, graph=graph, plain=plain, description_only=alone
         )
         for alone in ((False, True) if described else (False,))
         for plain in (False, True)
         for method in BASELINES
     }
-
-
-def _learner(
-    method: str, preset: str, space: str, graph: str, plain: bool, description_only: bool, seed: int
-) -> TabularRanker:
-    return TabularRanker(method, preset, space, seed, graph, plain, description_only)
