@@ -75,7 +75,9 @@ def _read(path: Path) -> tuple[dict[str, Any], bytes]:
     except (OSError, ValueError, RecursionError) as reason:
         raise InputError(f"the ranker in {path} cannot be read ({reason}); save it again") from None
     if not isinstance(config, dict) or config.get("schema") != SCHEMA:
-        raise InputError(f"{path / 'config.json'} is not of schema {SCHEMA}, the one that this version reads")
+        raise InputError(
+            f"{path / 'config.json'} is not of schema {SCHEMA}, the one that this version reads; train the ranker again"
+        )
     if config.get("sha256") != _digest(content):
         raise InputError(
             f"{path / 'model.safetensors'} is damaged: its content does not match config.json; save the ranker again"

@@ -143,7 +143,8 @@ def test_a_config_that_is_no_json_is_refused(folder, content):
 @pytest.mark.parametrize("content", ["[]", "null", '"text"', "{}", '{"schema": 2}', '{"schema": "3"}'])
 def test_another_schema_is_refused(folder, content):
     (folder / "config.json").write_text(content)
-    assert refusal(folder) == f"{folder / 'config.json'} is not of schema 3, the one that this version reads"
+    sentence = "is not of schema 3, the one that this version reads; train the ranker again"
+    assert refusal(folder) == f"{folder / 'config.json'} {sentence}"
 
 
 def tamper(folder, **changes):
