@@ -2,16 +2,18 @@
 
     python benchmarks/extraction.py
 
-One thread, batch 16, three architectures of NAS-Bench-201 from small to large. Plain passes run before and after each
-piece of work, which is divided by their mean, so that a machine that grows slower or faster does so for both; medians
-over the turns are recorded.
+One thread, batch 16, three architectures of NAS-Bench-201 from small to large, in a process set up like a worker. Plain
+passes run before and after each piece of work, which is divided by their mean, so that a machine that grows slower or
+faster does so for both; medians over the turns are recorded.
 
 `--before` records an earlier version beside it, which `PYTHONPATH` names: its ratios only, not proxy by proxy.
 """
 
 import argparse
 import json
+import os
 import statistics
+import sys
 import time
 from collections.abc import Callable
 
@@ -21,6 +23,7 @@ from torch.nn import functional as F
 
 from parzc.datasets import get_space
 from parzc.features import extract, list_proxies
+from parzc.features.engines.local import ENVIRONMENT
 from parzc.features.store import write_atomically
 
 ARCHS = {
@@ -38,6 +41,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--before", metavar="VERSION", help="what the earlier version that runs is called")
     args = parser.parse_args()
+    if not ENVIRONMENT.items() <= os.environ.items():
+        # An allocator reads its environment when a process starts.
+        os.execve(sys.executable, [sys.executable, *sys.argv], os.environ | ENVIRONMENT)
     torch.set_num_threads(1)
     everything = [name for name in list_proxies() if name != "grasp"]
     old = json.loads(RECORD.read_text(encoding="utf-8")) if RECORD.exists() else {}

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_hook
 
-from parzc.features._state import generator
+from parzc.features._state import Members, generator
 from parzc.features._trace import Call, Recorder
 
 SAMPLED = 8
@@ -27,8 +27,8 @@ class FeatureMaps:
         modules: sum of the first over the outputs of all modules, containers and the network itself included.
     """
 
-    def __init__(self, network: nn.Module, one: Tensor, seed: int) -> None:
-        recorder = Recorder(network)
+    def __init__(self, network: nn.Module, one: Tensor, seed: int, members: Members | None = None) -> None:
+        recorder = Recorder(network, members=members)
         with torch.no_grad(), _module_outputs() as outputs, recorder:
             network(one)
         names, weights, whole, part = [], [], [], []
@@ -63,11 +63,13 @@ class _Outputs:
         self.known: dict[tuple[int, int], _Copy] = {}
 
     def keep(self, _: nn.Module, __: Any, output: Any) -> None:
-        if isinstance(output, Tensor) and output.ndim > 1 and output.is_floating_point():
-            key = (id(output), output._version)
-            if key not in self.known:
-                self.known[key] = _Copy(output, output[0].detach().clone().reshape(output.shape[1], -1))
-            self.seen.append(self.known[key])
+        # What is done here is not part of the network, so that no recorder need be told of it.
+        with torch._C.DisableTorchFunction():
+            if isinstance(output, Tensor) and output.ndim > 1 and output.is_floating_point():
+                key = (id(output), output._version)
+                if key not in self.known:
+                    self.known[key] = _Copy(output, output[0].detach().clone().reshape(output.shape[1], -1))
+                self.seen.append(self.known[key])
 
 
 @contextmanager

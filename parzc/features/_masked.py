@@ -19,14 +19,21 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from parzc.features._bits import Patterns, ones_where_positive, pack_units
-from parzc.features._state import random_bytes
+from parzc.features._state import Members, random_bytes
 from parzc.features._trace import RECTIFIERS, Recorder
 
 RATE = 0.5
 """Probability alpha that an activation is masked (App. C)."""
 
 
-def masked_patterns(network: nn.Module, inputs: Tensor, seed: int, rate: float = RATE, norm: bool = True) -> Patterns:
+def masked_patterns(
+    network: nn.Module,
+    inputs: Tensor,
+    seed: int,
+    rate: float = RATE,
+    norm: bool = True,
+    members: Members | None = None,
+) -> Patterns:
     """Return which units are active where activations are masked and layer norm takes the place of batch norm.
 
     Args:
@@ -35,6 +42,7 @@ def masked_patterns(network: nn.Module, inputs: Tensor, seed: int, rate: float =
         seed: of the masks.
         rate: probability alpha of masking an activation.
         norm: whether to replace batch norm.
+        members: those of the network, if they are known.
 
     Returns:
         Packed patterns, an entry for each application of a rectifier.
@@ -58,7 +66,7 @@ def masked_patterns(network: nn.Module, inputs: Tensor, seed: int, rate: float =
     replace: dict[Callable[..., Any], Callable[..., Any]] = {f: masking(f) for f in RECTIFIERS}
     if norm:
         replace[F.batch_norm] = _layer_norm
-    with torch.no_grad(), Recorder(network, len(inputs), replace):
+    with torch.no_grad(), Recorder(network, len(inputs), replace, members=members):
         network(inputs.clone())
     return Patterns(active, len(inputs))
 

@@ -109,7 +109,8 @@ class Passes:
 
     def _run(self) -> list[Node]:
         with self._untouched():
-            recorder = Recorder(self.network, len(self.inputs), watch_activations="patterns" in self._wanted)
+            watch = "patterns" in self._wanted
+            recorder = Recorder(self.network, len(self.inputs), watch_activations=watch, members=self._members)
             self._leaf = self.inputs.detach().requires_grad_(self.inputs.is_floating_point())
             with recorder:
                 # A copy, because networks may overwrite their input.
@@ -215,7 +216,7 @@ class Passes:
         # The fused kernels of attention have no second derivative.
         with self._timed("double_backward"), with_gradients(), self._untouched(), _plain_attention():
             self._require_finite()
-            recorder = Recorder(self.network, len(self.inputs))
+            recorder = Recorder(self.network, len(self.inputs), members=self._members)
             with recorder:
                 loss = F.cross_entropy(_logits(self.network(self.inputs.detach().clone())), self.labels)
             nodes = recorder.nodes()
@@ -242,7 +243,7 @@ class Passes:
     def _flow(self, replace: dict[Callable[..., Any], Callable[..., Any]]) -> list[Node]:
         with with_gradients(), self._untouched(_absolute):
             ones = torch.ones(1, *self.inputs.shape[1:], dtype=torch.float64, device=self.inputs.device)
-            recorder = Recorder(self.network, replace=replace)
+            recorder = Recorder(self.network, replace=replace, members=self._members)
             with _reason("the network does not run on one input of ones in float64"), recorder:
                 total = _logits(self.network(ones)).sum()
             nodes = recorder.nodes()
@@ -254,7 +255,7 @@ class Passes:
 
     @once
     def _drawn(self) -> Drawn:
-        return Drawn(self.network, self.seed)
+        return Drawn(self.network, self.seed, self._members)
 
     @contextmanager
     def _redrawn(self, name: str, weights: Transform) -> Iterator[Tensor]:
@@ -281,7 +282,7 @@ class Passes:
     def perturbed(self) -> Perturbed:
         """Features of Gaussian inputs before and after a small perturbation, with standard normal weights."""
         with self._redrawn("perturbed", self._drawn.normal) as inputs:
-            return perturb(self.network, inputs, self._gaussian(self.seed + 1))
+            return perturb(self.network, inputs, self._gaussian(self.seed + 1), self._members)
 
     @once
     def feature_maps(self) -> FeatureMaps:
@@ -289,7 +290,7 @@ class Passes:
         _ = self.forward
         failed = _reason("the network does not run on a single input")
         with self._timed("feature_maps"), self._untouched(), failed:
-            return FeatureMaps(self.network, self.inputs[:1].clone(), self.seed)
+            return FeatureMaps(self.network, self.inputs[:1].clone(), self.seed, self._members)
 
     @once
     def masked(self) -> Patterns:
@@ -297,7 +298,7 @@ class Passes:
         _ = self.forward
         failed = _reason("the network does not run with masked activations and layer norm")
         with self._timed("masked"), self._untouched(), failed:
-            return _some(masked_patterns(self.network, self.inputs, self.seed))
+            return _some(masked_patterns(self.network, self.inputs, self.seed, members=self._members))
 
     def _untouched(self, transform: Transform | None = None) -> AbstractContextManager[None]:
         return untouched(self.network, self.seed, transform, self._members)

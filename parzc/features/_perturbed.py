@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from parzc.features._state import Members
 from parzc.features._trace import Recorder
 
 STEP = 0.01
@@ -43,9 +44,9 @@ class Perturbed:
 class _Watched(Recorder):
     """Also keeps what entered the last pooling of all positions, and the variances that batch norm meets."""
 
-    def __init__(self, network: nn.Module, batch: int) -> None:
+    def __init__(self, network: nn.Module, batch: int, members: Members | None) -> None:
         norms: dict[Callable[..., Any], Callable[..., Any]] = {F.batch_norm: self._norm}
-        super().__init__(network, batch, norms | {pool: self._pool(pool) for pool in _POOLS})
+        super().__init__(network, batch, norms | {pool: self._pool(pool) for pool in _POOLS}, members=members)
         self.batch = batch
         self.features: Tensor | None = None
         self.sizes: list[int] = []
@@ -96,7 +97,7 @@ class _Watched(Recorder):
         return run
 
 
-def perturb(network: nn.Module, inputs: Tensor, noise: Tensor) -> Perturbed:
+def perturb(network: nn.Module, inputs: Tensor, noise: Tensor, members: Members | None = None) -> Perturbed:
     """Run the network on half of `inputs` and on the same half plus `.01 * noise`, both `(batch, ...)`.
 
     Half, so that as many inputs pass through the network as the data budget says.
@@ -108,7 +109,7 @@ def perturb(network: nn.Module, inputs: Tensor, noise: Tensor) -> Perturbed:
     half = max(len(inputs) // 2, 1)
     with torch.no_grad():
         for x in (inputs[:half], inputs[:half] + STEP * noise[:half]):
-            watched = _Watched(network, len(x))
+            watched = _Watched(network, len(x), members)
             with watched:
                 network(x)
             if watched.features is None:

@@ -14,12 +14,16 @@ Transform = Callable[[str, Tensor], Tensor]
 
 
 class Members:
-    """The modules, parameters and buffers of a network by name, each once, from one walk through it."""
+    """The modules, parameters and buffers of a network by name, each once, from one walk through it.
+
+    `holders` are the modules that have buffers of their own.
+    """
 
     def __init__(self, network: nn.Module) -> None:
         self.modules: dict[str, nn.Module] = dict(network.named_modules())
         self.parameters = _named(self.modules, "_parameters")
         self.buffers = _named(self.modules, "_buffers")
+        self.holders = [module for module in self.modules.values() if module._buffers]
 
 
 def _named(modules: dict[str, nn.Module], kind: str) -> dict[str, Tensor]:
@@ -50,7 +54,7 @@ def untouched(
     trains = all(mode and type(module).train is nn.Module.train for module, mode in modes)
     named = [(n, t) for n, t in members.parameters.items() if transform and t.is_floating_point()]
     kept = [(name, t, t.data) for name, t in (*named, *members.buffers.items())]
-    buffers = [(module, dict(module._buffers)) for module in members.modules.values()]
+    buffers = [(module, dict(module._buffers)) for module in members.holders]
     with _seeded(seed, {t.device for t in members.parameters.values()}):
         try:
             for name, t, data in kept:
@@ -106,7 +110,9 @@ def random_signs(like: Tensor, seed: int, name: str) -> Tensor:
     """Return -1 or 1, equally likely, in the shape and memory layout of `like`; the draws belong to one name."""
     drawn = random_bytes(-(-like.numel() // 8), seed, name)
     bits = torch.from_numpy(np.unpackbits(drawn.numpy(), count=like.numel(), bitorder="little"))
-    return torch.empty_like(like).copy_(bits.view(like.shape)).mul_(2).sub_(1)
+    # In bytes as long as possible, which are a quarter of the memory.
+    signs = torch.empty_like(like, dtype=torch.int8).copy_(bits.view(like.shape)).mul_(2).sub_(1)
+    return torch.empty_like(like).copy_(signs)
 
 
 def gaussian(like: Tensor, seed: int) -> Tensor:
@@ -122,8 +128,8 @@ class Drawn:
     Draws are seeded by the name of the parameter, are made once, and serve several initialisations.
     """
 
-    def __init__(self, network: nn.Module, seed: int) -> None:
-        self._seed, self._normal, members = seed, dict[str, Tensor](), Members(network)
+    def __init__(self, network: nn.Module, seed: int, members: Members | None = None) -> None:
+        self._seed, self._normal, members = seed, dict[str, Tensor](), members or Members(network)
         self._scales = {
             f"{path}.weight".removeprefix(".")
             for path, module in members.modules.items()

@@ -176,6 +176,7 @@ class Recorder(TorchFunctionMode):
         batch: number of inputs that the network is given.
         replace: functions to run instead of others, for example batch norm as the identity.
         watch_activations: whether to record which units are active.
+        members: those of the network, if they are known.
 
     Attributes:
         active: for each application of a rectifier, where they are watched, which units are active for which
@@ -188,13 +189,15 @@ class Recorder(TorchFunctionMode):
         batch: int = 1,
         replace: dict[Callable[..., Any], Callable[..., Any]] | None = None,
         watch_activations: bool = False,
+        members: Members | None = None,
     ) -> None:
         super().__init__()
         self._batch = batch
         self._watch = watch_activations
         self.active: list[Tensor] = []
         self.calls: list[tuple[str, Call]] = []
-        self._names = {id(p): name.removesuffix(".weight") for name, p in Members(network).parameters.items()}
+        parameters = (members or Members(network)).parameters
+        self._names = {id(p): name.removesuffix(".weight") for name, p in parameters.items()}
         self._replace = replace or {}
         self._sequence_first = False
 

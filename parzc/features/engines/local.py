@@ -22,7 +22,14 @@ loky stops a worker that grows by 300 MB, and warns whoever watches.
 IDLE = 60.0
 """Seconds without work after which a worker ends by itself, because whoever started it may have been killed."""
 
-ENVIRONMENT = {name: "1" for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
+KEPT = 2**30
+"""Bytes that the allocator of glibc keeps for the next arrays, instead of asking the system for them again."""
+
+ENVIRONMENT = {
+    **{name: "1" for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")},
+    **{name: str(KEPT) for name in ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_")},
+}
+"""Of the process of a worker."""
 
 
 class LocalEngine:
