@@ -2,7 +2,8 @@
 
 Where a few untrainable networks take up most of the range of accuracies, rankers learn better from normal scores. Where
 accuracies are a sum of what the parts of a network are worth, ranks bend that sum, and the accuracies themselves are
-better. The labels tell which: each is predicted from the others on either scale.
+better. The labels tell which: each is predicted from the others on either scale. Trees need no such choice: they put
+untrainable networks aside with one split, and do better with the labels as they are.
 """
 
 import numpy as np

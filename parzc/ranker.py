@@ -146,14 +146,18 @@ class Ranker(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # scikit-lea
         return networks
 
     def _fit_beside(self, inputs: Inputs, labels: NDArray[np.float64], pool: Inputs) -> list[nn.Module]:
-        """Fit the members beside the networks on the scale of labels that tells more, and say how much all count."""
-        targets, members = torch.from_numpy(normal_scores(labels)), dict[str, nn.Module]()
+        """Fit the members beside the networks, each on the scale of labels that suits it, and weigh all of them."""
+        plain, targets = (torch.from_numpy(scale(labels)) for scale in (standard_scores, normal_scores))
+        members: dict[str, nn.Module] = {}
         if "gaussian_process" in self.preset_.beside:
             members["gaussian_process"], targets = self._fit_process(inputs, labels, pool)
         for name in self.preset_.beside:
             member = make_beside(name, self.labelled_, self.shapes_)
-            if not isinstance(member, GaussianProcess):
+            if isinstance(member, Weighed):
                 members[name] = member.fit(inputs, targets, self.seed)
+            elif isinstance(member, BoostedTrees):
+                # A split puts untrainable networks aside, whose accuracies would take up the scale of a process.
+                members[name] = member.fit(inputs, plain, self.seed)
         beside = [members[name] for name in self.preset_.beside]
         self.shares_ = self._weigh(beside, targets)
         return beside

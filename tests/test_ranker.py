@@ -44,9 +44,11 @@ def test_it_learns_from_the_labels_given(ranker):
     assert kendall_tau(turned.predict(TEST), LABELS[50:]) < -0.6
 
 
-def test_only_the_order_of_the_labels_enters_where_it_tells_more():
-    far = np.exp(LABELS[:50])
-    first, other = (Ranker("default", "nb201", settings=SMALL).fit(TRAIN, labels) for labels in (far, far**2 / 7 + 90))
+def test_only_the_order_of_the_labels_enters_the_networks_and_the_process_where_it_tells_more():
+    far, settings = np.exp(LABELS[:50]), SMALL | {"beside": ("gaussian_process",)}
+    first, other = (
+        Ranker("default", "nb201", settings=settings).fit(TRAIN, labels) for labels in (far, far**2 / 7 + 90)
+    )
     np.testing.assert_array_equal(other.predict(TEST), first.predict(TEST))
 
 
@@ -158,11 +160,12 @@ def test_members_beside_may_be_left_out():
     assert np.isfinite(process.predict(TEST)).all()
 
 
-def test_what_the_members_learn_from_is_the_order_of_labels_that_are_far_apart():
-    ranker = Ranker("default", "nb201", settings=SMALL).fit(TRAIN, np.exp(4 * LABELS[:50]))
-    inputs, labels = ranker._inputs(TRAIN), torch.from_numpy(normal_scores(LABELS[:50]))
-    process = GaussianProcess(50, ranker.shapes_).fit(inputs, labels, inputs, 0)
-    trees = BoostedTrees().fit(inputs, labels, 0)
+def test_of_labels_that_are_far_apart_the_process_learns_the_order_and_the_trees_the_labels():
+    labels = np.exp(4 * LABELS[:50])
+    ranker = Ranker("default", "nb201", settings=SMALL).fit(TRAIN, labels)
+    inputs, order = ranker._inputs(TRAIN), torch.from_numpy(normal_scores(labels))
+    process = GaussianProcess(50, ranker.shapes_).fit(inputs, order, inputs, 0)
+    trees = BoostedTrees().fit(inputs, torch.from_numpy((labels - labels.mean()) / labels.std()), 0)
     for member, expected in zip(ranker.members_[2:], (process, trees), strict=True):
         for name, value in expected.state_dict().items():
             torch.testing.assert_close(member.state_dict()[name], value)
