@@ -54,13 +54,17 @@ class CellNetwork(nn.Module):
         self.edges = nn.ModuleDict(
             {f"{i}-{j}": _operation(op, channels) for (i, j), op in zip(EDGES, cell, strict=True) if op != "none"}
         )
+        self._read = {3, *(i for (i, _), op in zip(EDGES, cell, strict=True) if op != "none")}
 
     def forward(self, x: Tensor) -> Tensor:
         """Map `(batch, channels, height, width)` to the same shape."""
-        nodes = [x]
+        nodes = {0: x}
         for j in range(1, 4):
             terms = [self.edges[f"{i}-{j}"](nodes[i]) for i in range(j) if f"{i}-{j}" in self.edges]
-            nodes.append(sum(terms[1:], terms[0]) if terms else torch.zeros_like(x))
+            if terms:
+                nodes[j] = sum(terms[1:], terms[0])
+            elif j in self._read:
+                nodes[j] = torch.zeros_like(x)
         return nodes[3]
 
 
