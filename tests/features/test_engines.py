@@ -1,11 +1,14 @@
 """Engines: the same results whatever runs them; deaths of workers are survived and blamed on what caused them."""
 
 import os
+import platform
+import resource
 import signal
 import time
 
 import numpy as np
 import pytest
+import torch
 from tables import same
 
 from parzc.datasets import get_space
@@ -48,6 +51,25 @@ class Upper:
             os.kill(os.getpid(), signal.SIGKILL)
         time.sleep(0.02)
         return [letter.upper() for letter in chunk], os.getpid()
+
+
+class Faults:
+    """Work for tests: threads that torch takes, and pages that the system gives for arrays of 64 MB in turn."""
+
+    def __call__(self, chunk):
+        del chunk
+        faults = []
+        for _ in range(6):
+            before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+            torch.ones(2**24)
+            faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+        return torch.get_num_threads(), faults
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another allocator than that of glibc")
+def test_a_worker_has_one_thread_and_keeps_memory_for_the_next_arrays():
+    ((_, (threads, faults)),) = LocalEngine(2).run(Faults(), Stack([["a"]]))
+    assert threads == 1 and faults[0] > 500 and max(faults[-3:]) < 50
 
 
 def test_one_worker_is_this_process():
