@@ -6,7 +6,8 @@ One thread, batch 16, three architectures of NAS-Bench-201 from small to large, 
 passes run before and after each piece of work, which is divided by their mean, so that a machine that grows slower or
 faster does so for both; medians over the turns are recorded.
 
-`--before` records an earlier version beside it, which `PYTHONPATH` names: its ratios only, not proxy by proxy.
+`--before` records an earlier version beside it, which `PYTHONPATH` names: its ratios only, not proxy by proxy. It has
+to have what this script and `nb201.py` import; 5f20e16 was measured by a copy without these imports.
 """
 
 import argparse
