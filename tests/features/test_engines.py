@@ -5,6 +5,7 @@ import platform
 import resource
 import signal
 import time
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from parzc.errors import InputError
 from parzc.features import ExtractionConfig, build_store
 from parzc.features._chunks import LAST, Chunks, Extraction
 from parzc.features.engines import LocalEngine, Lost, RayEngine, get_engine
+from parzc.features.engines.local import _Worker
 from parzc.features.store import FeatureStore
 
 SPACE = get_space("nb201")
@@ -68,8 +70,36 @@ class Faults:
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another allocator than that of glibc")
 def test_a_worker_has_one_thread_and_keeps_memory_for_the_next_arrays():
-    ((_, (threads, faults)),) = LocalEngine(2).run(Faults(), Stack([["a"]]))
-    assert threads == 1 and faults[0] > 500 and max(faults[-3:]) < 50
+    worker = _Worker(Faults())
+    try:
+        (threads, first), _, (_, third) = (worker.result(worker.submit(["a"])) for _ in range(3))
+    finally:
+        worker.stop()
+    assert threads == 1 and first[0] > 500 and max(first[-3:]) < 50
+    # What the first chunk left is looked at once; from then on memory is kept between chunks, too.
+    assert max(third) < 50
+
+
+class Holds:
+    """Work for tests: fills `chunk[0]` MB of memory for the time being and `chunk[1]` MB for good."""
+
+    held: ClassVar[list[torch.Tensor]] = []
+
+    def __call__(self, chunk):
+        passing, lasting = (torch.ones(int(megabytes) * 2**18) for megabytes in chunk)
+        self.held.append(lasting)
+        del passing
+        return os.getpid()
+
+
+def test_a_worker_that_grows_is_replaced_and_one_that_had_much_to_do_is_not():
+    worker = _Worker(Holds())
+    try:
+        busy = {worker.result(worker.submit(["900", "1"])) for _ in range(4)}
+        growing = [worker.result(worker.submit(["1", "150"])) for _ in range(6)]
+    finally:
+        worker.stop()
+    assert len(busy) == 1 and busy == set(growing[:4]) and len({*growing, *busy}) == 2
 
 
 def test_one_worker_is_this_process():

@@ -2,6 +2,7 @@
 
 import ctypes
 import gc
+import resource
 import sys
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
@@ -9,15 +10,20 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from joblib.externals.loky import process_executor
 from joblib.externals.loky.process_executor import ProcessPoolExecutor, TerminatedWorkerError
 
 from parzc.features.engines._base import Chunk, Lost, R
 
-GROWTH = 200_000_000
-"""Bytes by which a worker may grow beyond what its first chunk left; then another takes its place.
+ROOM = 600_000_000
+"""Bytes that a worker may hold beyond what its first chunk left before it gives back what it does not use.
 
-loky stops a worker that grows by 300 MB, and warns whoever watches.
+Giving memory back and getting it again takes longer than half a second, for each chunk of NAS-Bench-201 a twentieth of
+its time.
 """
+
+GROWTH = 200_000_000
+"""Bytes that a worker may still hold beyond that when it has given back; then another takes its place."""
 
 IDLE = 60.0
 """Seconds without work after which a worker ends by itself, because whoever started it may have been killed."""
@@ -80,18 +86,16 @@ class _Worker:
             self._pool = ProcessPoolExecutor(
                 1, timeout=IDLE, initializer=_begin, initargs=(self._work,), env=ENVIRONMENT
             )
-            self._first = 0
         future: Future[Any] = self._pool.submit(_call, chunk)
         return future
 
     def result(self, future: Future[Any]) -> Any:
         try:
-            result, memory = future.result()
+            result, grown = future.result()
         except TerminatedWorkerError:
             self.stop(now=True)
             return Lost("the process that computed it was killed or crashed, perhaps for lack of memory")
-        self._first = self._first or memory
-        if memory - self._first > GROWTH:
+        if grown:
             self.stop()
         return result
 
@@ -104,26 +108,41 @@ class _Worker:
 _work: Callable[[Chunk], Any]
 """What the process of a worker does."""
 
+_left: int | None = None
+"""Bytes that the process of a worker held when it had given back what its first chunk did not leave in use."""
+
 
 def _begin(work: Callable[[Chunk], Any]) -> None:
     global _work
     _work = work
+    # loky would stop a worker that keeps memory for its next chunk, and warn whoever watches; here they are watched.
+    process_executor._MAX_MEMORY_LEAK_SIZE = sys.maxsize
 
 
-def _call(chunk: Chunk) -> tuple[Any, int]:
-    return _work(chunk), resident_after_trim()
+def _call(chunk: Chunk) -> tuple[Any, bool]:
+    """Return what the work gives for a chunk, and whether this process has grown by more than `GROWTH`."""
+    global _left
+    result = _work(chunk)
+    if _left is None:
+        _left = resident_after_trim()
+    return result, resident() - _left > ROOM and resident_after_trim() - _left > GROWTH
+
+
+def resident() -> int:
+    """Return how many bytes of memory this process holds; 0 where the system does not tell."""
+    with suppress(OSError, ValueError, IndexError):
+        return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+    return 0
 
 
 def resident_after_trim() -> int:
     """Give memory that is not used back to the system, and return what this process still holds, in bytes.
 
     The allocator of glibc keeps what was freed between blocks that are in use; networks of all sizes leave many such
-    holes. 0 where the system does not tell.
+    holes.
     """
     gc.collect()
     if sys.platform == "linux":
         with suppress(OSError, AttributeError):
             ctypes.CDLL(None).malloc_trim(0)
-        with suppress(OSError, ValueError, IndexError):
-            return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
-    return 0
+    return resident()
