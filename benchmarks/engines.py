@@ -3,12 +3,13 @@
     python benchmarks/engines.py
 
 Cells of NAS-Bench-201 with everything but GraSP, in one process, by two workers, which have to start first, and by two
-processes that know nothing of each other, half of the cells each: no engine can be faster than the machine lets these
-be. In alternating turns on a machine that does nothing else.
+processes that know nothing of each other, half of the cells each. All of them keep memory as workers do, so that what
+is compared is one process with two. In alternating turns on a machine that does nothing else.
 """
 
 import argparse
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from nb201 import RESULTS, SPACE, machine
 
 from parzc.datasets import get_space
 from parzc.features import ExtractionConfig, build_store, list_proxies
+from parzc.features.engines.local import ENVIRONMENT
 from parzc.features.store import write_atomically
 
 INDEPENDENT = "two independent processes"
@@ -60,7 +62,11 @@ def main() -> None:
 def run(archs: int, processes: list[list[str]]) -> dict[str, float]:
     """Run processes of this benchmark at the same time and return the largest of each of their figures."""
     command = [sys.executable, __file__, "--archs", str(archs), "--only"]
-    started = [subprocess.Popen([*command, *options], stdout=subprocess.PIPE, text=True) for options in processes]
+    environment = os.environ | ENVIRONMENT
+    started = [
+        subprocess.Popen([*command, *options], stdout=subprocess.PIPE, text=True, env=environment)
+        for options in processes
+    ]
     found = []
     for process in started:
         printed, _ = process.communicate()

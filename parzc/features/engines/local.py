@@ -5,7 +5,7 @@ import gc
 import resource
 import sys
 from collections.abc import Callable, Generator, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -70,8 +70,10 @@ class LocalEngine:
                     idle.append(worker)
                     yield chunk, worker.result(future)
         finally:
-            for worker in [*idle, *(worker for worker, _ in busy.values())]:
-                worker.stop(now=bool(busy))
+            # All at once: each takes more than half a second to end.
+            workers = [*idle, *(worker for worker, _ in busy.values())]
+            with ThreadPoolExecutor(len(workers)) as stopping:
+                list(stopping.map(lambda worker: worker.stop(now=bool(busy)), workers))
 
 
 class _Worker:
@@ -83,14 +85,16 @@ class _Worker:
 
     def submit(self, chunk: Chunk) -> Future[Any]:
         if self._pool is None:
-            self._pool = ProcessPoolExecutor(
-                1, timeout=IDLE, initializer=_begin, initargs=(self._work,), env=ENVIRONMENT
-            )
+            self._pool = ProcessPoolExecutor(1, timeout=IDLE, env=ENVIRONMENT)
+            # Not as an initializer, which would be written to the process before it runs: what does not fit into the
+            # buffer of a pipe has to wait until it has started, and so would the start of the next process.
+            self._begun = self._pool.submit(_begin, self._work)
         future: Future[Any] = self._pool.submit(_call, chunk)
         return future
 
     def result(self, future: Future[Any]) -> Any:
         try:
+            self._begun.result()
             result, grown = future.result()
         except TerminatedWorkerError:
             self.stop(now=True)
