@@ -18,8 +18,7 @@ from parzc.features.engines._base import Chunk, Lost, R
 ROOM = 600_000_000
 """Bytes that a worker may hold beyond what its first chunk left before it gives back what it does not use.
 
-Giving memory back and getting it again takes longer than half a second, for each chunk of NAS-Bench-201 a twentieth of
-its time.
+To give memory back after each chunk, and to get it again, takes time that the next networks do not need to wait for.
 """
 
 GROWTH = 200_000_000
