@@ -27,24 +27,13 @@ def ones_where_positive(t: Tensor) -> Tensor:
     return torch.gt(t, 0, out=torch.empty_like(t))
 
 
-def pack_units(active: Tensor, batch: int, kept: Tensor | None = None) -> Tensor:
-    """Pack the states of the units of any layer, zero where inactive, with the inputs along the first axis.
-
-    Args:
-        active: states, `(batch, ...)` or `(batch * parts, ...)`.
-        batch: number of inputs.
-        kept: zero where a unit counts as inactive for all inputs, `(...)`.
-    """
+def pack_units(active: Tensor, batch: int) -> Tensor:
+    """Pack the states of the units of any layer, zero where inactive, with the inputs along the first axis."""
     active = active.bool()
     if active.ndim == 4 and active.is_contiguous(memory_format=torch.channels_last):
         # As they lie in memory: the order of the units does not matter, a copy takes time.
         active = active.permute(0, 2, 3, 1)
-        kept = None if kept is None else kept.permute(1, 2, 0)
-    packed = pack(active.reshape(batch, -1))
-    if kept is not None:
-        # Once they are packed, there is an eighth as much to go through.
-        packed.view(len(packed), -1, kept.numel()).mul_(kept.reshape(-1).byte())
-    return packed
+    return pack(active.reshape(batch, -1))
 
 
 def unpack(packed: Tensor, batch: int) -> Tensor:

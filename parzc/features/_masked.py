@@ -51,15 +51,15 @@ def masked_patterns(
 
     def masking(rectifier: Callable[..., Tensor]) -> Callable[..., Tensor]:
         def run(*args: Any, **kwargs: Any) -> Tensor:
-            # Before the function runs: it may overwrite its input.
             units = ones_where_positive(args[0] if args else kwargs["input"])
             output = rectifier(*args, **kwargs)
             # 16 random bits decide for each unit, for all inputs alike.
             bits = random_bytes(2 * output[0].numel(), seed, f"mask {next(applied)}").view(torch.int16).float()
             kept = torch.ge(bits, int(rate * 2**16) - 2**15, out=bits).view(output.shape[1:])
-            active.append(pack_units(units, len(inputs), kept))
             # Laid out like the units, so that products need not go through memory in two orders.
-            return output.mul_(torch.empty_like(units[:1]).copy_(kept))
+            mask = torch.empty_like(units[:1]).copy_(kept)
+            active.append(pack_units(units.mul_(mask), len(inputs)))
+            return output.mul_(mask)
 
         return run
 

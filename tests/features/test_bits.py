@@ -100,19 +100,6 @@ def test_units_of_any_layer_are_packed_in_some_order(shape):
         assert sorted(pack_units(t, 10).T.tolist()) == expected
 
 
-@pytest.mark.parametrize("shape", [(10, 7), (10, 4, 6), (10, 3, 4, 5), (10, 1, 4, 5), (30, 3, 4, 5), (20, 2, 3, 2, 2)])
-def test_units_that_are_not_kept_are_inactive_for_all_inputs(shape):
-    generator = torch.Generator().manual_seed(0)
-    active = torch.rand(shape, generator=generator) < 0.5
-    kept = torch.rand(shape[1:], generator=generator) < 0.5
-    layouts = [active, active.transpose(0, -1).contiguous().transpose(0, -1)]
-    if len(shape) == 4:
-        layouts.append(active.contiguous(memory_format=torch.channels_last))
-    for t in layouts:
-        for mask in (kept, kept.float(), kept.transpose(0, -1).contiguous().transpose(0, -1)):
-            assert torch.equal(pack_units(t, 10, mask), pack_units(t * kept, 10))
-
-
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.int32])
 def test_ones_stand_where_numbers_are_positive(dtype):
     numbers = (
