@@ -5,6 +5,7 @@ import platform
 import resource
 import signal
 import time
+from concurrent.futures import wait
 from typing import ClassVar
 
 import numpy as np
@@ -16,7 +17,7 @@ from parzc.datasets import get_space
 from parzc.errors import InputError
 from parzc.features import ExtractionConfig, build_store
 from parzc.features._chunks import LAST, Chunks, Extraction
-from parzc.features.engines import LocalEngine, Lost, RayEngine, get_engine
+from parzc.features.engines import LocalEngine, Lost, RayEngine, get_engine, local
 from parzc.features.engines.local import _Worker
 from parzc.features.store import FeatureStore
 
@@ -81,25 +82,69 @@ def test_a_worker_has_one_thread_and_keeps_memory_for_the_next_arrays():
 
 
 class Holds:
-    """Work for tests: fills `chunk[0]` MB of memory for the time being and `chunk[1]` MB for good."""
+    """Work for tests: fills `chunk[0]` MB of memory for the time being and `chunk[1]` MB for good, in over a second.
+
+    loky looks at the memory of a worker once a second, and would stop one that keeps so much.
+    """
 
     held: ClassVar[list[torch.Tensor]] = []
 
     def __call__(self, chunk):
-        passing, lasting = (torch.ones(int(megabytes) * 2**18) for megabytes in chunk)
+        passing, lasting = (torch.ones(megabytes * 2**18) for megabytes in chunk)
         self.held.append(lasting)
         del passing
+        time.sleep(1.1)
         return os.getpid()
 
 
 def test_a_worker_that_grows_is_replaced_and_one_that_had_much_to_do_is_not():
+    def pid(passing, lasting):
+        future = worker.submit([passing, lasting])
+        # Where loky stops the worker, its warning is an error here, and nothing ever comes.
+        assert wait([future], 60).done
+        return worker.result(future)
+
     worker = _Worker(Holds())
     try:
-        busy = {worker.result(worker.submit(["900", "1"])) for _ in range(4)}
-        growing = [worker.result(worker.submit(["1", "150"])) for _ in range(6)]
+        busy = {pid(passing, 1) for passing in (1, 500, 900, 900)}
+        growing = [pid(1, 150) for _ in range(6)]
+    finally:
+        worker.stop(now=True)
+    assert len(busy) == 1 and busy == set(growing[:4]) and len({*growing, *busy}) == 2
+
+
+def test_a_worker_that_ended_for_want_of_work_begins_anew(monkeypatch):
+    monkeypatch.setattr(local, "IDLE", 0.5)
+    worker = _Worker(Upper())
+    try:
+        (first, before), (second, after) = (worker.result(worker.submit(["a"])) for _ in _slowly(2))
     finally:
         worker.stop()
-    assert len(busy) == 1 and busy == set(growing[:4]) and len({*growing, *busy}) == 2
+    assert first == second == ["A"] and before != after
+
+
+def _slowly(n):
+    for i in range(n):
+        time.sleep(3.0 * bool(i))
+        yield i
+
+
+def test_processes_start_side_by_side():
+    """Also where the work is too much for the buffer of a pipe."""
+    begun = [began for _, (_, began) in LocalEngine(2).run(Began(), Stack([["a"], ["b"]]))]
+    assert abs(begun[0] - begun[1]) < 1.0
+
+
+class Began:
+    """Work for tests: 4 MB, and who did it when."""
+
+    def __init__(self):
+        self.load = torch.zeros(2**20)
+
+    def __call__(self, chunk):
+        del chunk
+        time.sleep(0.5)
+        return os.getpid(), time.time()
 
 
 def test_one_worker_is_this_process():

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -53,26 +54,23 @@ class LocalEngine:
             while (chunk := next(chunks, None)) is not None:
                 yield chunk, work(chunk)
             return
-        # A process starts with its first chunk, so that there are no more than there are chunks.
-        idle = [_Worker(work) for _ in range(self.workers)]
-        busy: dict[Future[Any], tuple[_Worker, Chunk]] = {}
-        try:
-            while True:
-                while idle and (chunk := next(chunks, None)) is not None:
-                    worker = idle.pop()
-                    busy[worker.submit(chunk)] = worker, chunk
-                if not busy:
-                    return
-                done, _ = wait(busy, return_when=FIRST_COMPLETED)
-                for future in done:
-                    worker, chunk = busy.pop(future)
-                    idle.append(worker)
-                    yield chunk, worker.result(future)
-        finally:
-            # All at once: each takes more than half a second to end.
-            workers = [*idle, *(worker for worker, _ in busy.values())]
-            with ThreadPoolExecutor(len(workers)) as stopping:
-                list(stopping.map(lambda worker: worker.stop(now=bool(busy)), workers))
+        workers = [_Worker(work) for _ in range(self.workers)]
+        idle, busy = list(workers), dict[Future[Any], tuple[_Worker, Chunk]]()
+        # Side by side: who gives a process its first chunk waits until it has started, who ends it until it has ended.
+        with ThreadPoolExecutor(self.workers) as threads:
+            try:
+                while True:
+                    given = [(idle.pop(), chunk) for chunk in islice(chunks, len(idle))]
+                    busy |= zip(threads.map(lambda pair: pair[0].submit(pair[1]), given), given, strict=True)
+                    if not busy:
+                        return
+                    done, _ = wait(busy, return_when=FIRST_COMPLETED)
+                    for future in done:
+                        worker, chunk = busy.pop(future)
+                        idle.append(worker)
+                        yield chunk, worker.result(future)
+            finally:
+                list(threads.map(lambda worker: worker.stop(now=bool(busy)), workers))
 
 
 class _Worker:
@@ -84,16 +82,14 @@ class _Worker:
 
     def submit(self, chunk: Chunk) -> Future[Any]:
         if self._pool is None:
-            self._pool = ProcessPoolExecutor(1, timeout=IDLE, env=ENVIRONMENT)
-            # Not as an initializer, which would be written to the process before it runs: what does not fit into the
-            # buffer of a pipe has to wait until it has started, and so would the start of the next process.
-            self._begun = self._pool.submit(_begin, self._work)
+            self._pool = ProcessPoolExecutor(
+                1, timeout=IDLE, initializer=_begin, initargs=(self._work,), env=ENVIRONMENT
+            )
         future: Future[Any] = self._pool.submit(_call, chunk)
         return future
 
     def result(self, future: Future[Any]) -> Any:
         try:
-            self._begun.result()
             result, grown = future.result()
         except TerminatedWorkerError:
             self.stop(now=True)
@@ -112,14 +108,15 @@ _work: Callable[[Chunk], Any]
 """What the process of a worker does."""
 
 _left: int | None = None
-"""Bytes that the process of a worker held when it had given back what its first chunk did not leave in use."""
+"""Bytes that this process, that of a worker, held after its first chunk, once it had given back what was not in use."""
 
 
 def _begin(work: Callable[[Chunk], Any]) -> None:
     global _work
     _work = work
-    # loky would stop a worker that keeps memory for its next chunk, and warn whoever watches; here they are watched.
-    process_executor._MAX_MEMORY_LEAK_SIZE = sys.maxsize
+    if resident():
+        # loky would stop a worker that keeps memory for its next chunk, and warn whoever looks; `_call` watches it.
+        process_executor._MAX_MEMORY_LEAK_SIZE = sys.maxsize
 
 
 def _call(chunk: Chunk) -> tuple[Any, bool]:
