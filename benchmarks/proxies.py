@@ -3,7 +3,9 @@
     python benchmarks/proxies.py --table nb201.csv.gz --data cifar10.npz --work DIR
 
 `--data` is an .npz with `x_train` and `y_train`, real CIFAR-10 images; without it the inputs are Gaussian. The features
-stay in `--work`, so that a run that was stopped goes on where it was.
+stay in `--work`, so that a run that was stopped goes on where it was. All architectures of a run share what a seed
+draws, place by place, so that it moves all of them at once: `--seeds 1 2` records other draws beside seed 0, and
+`--budgets 1x64 1x256` measures what has these budgets only and leaves the rest of the record as it is.
 
     python benchmarks/proxies.py --table nb201.csv.gz
 
@@ -13,7 +15,7 @@ Without `--work` the features that come with parzc are taken: the whole space, 1
 import argparse
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +25,7 @@ from numpy.typing import NDArray
 from scipy.stats import kendalltau, spearmanr
 
 from parzc.datasets import get_space, load_table
-from parzc.features import AZ_NAS, ExtractionConfig, aggregate_ranks, build_store, shipped
+from parzc.features import AZ_NAS, ExtractionConfig, aggregate_ranks, build_store, list_proxies, proxy_info, shipped
 from parzc.features.store import write_atomically
 
 ARCHS = Path(__file__).parent / "nb201-1000.txt"
@@ -32,7 +34,8 @@ BUDGETS: Mapping[tuple[int, int], tuple[str, ...]] = {
     (1, 1): ("params", "flops", "n_layers", "meco", "meco_opt", "meco_modules"),
     (1, 16): ("swap", "swap_regularised", "linear_regions", "ntk", "knas", "grasp"),
     (1, 64): (
-        *("expressivity", "progressivity", "trainability", "zen", "zen_published", "jacob_cov", "epe_nas", "nasi"),
+        *("expressivity", "progressivity", "trainability", "trainability_published"),
+        *("zen", "zen_published", "jacob_cov", "epe_nas", "nasi"),
         *("grad_norm", "snip", "plain", "snip_mean", "fisher", "l2_norm", "synflow", "synflow_bn", "logsynflow"),
         *("ncd_nwot", "ncd_swap", "gradsign", "gradsign_mean"),
     ),
@@ -45,10 +48,12 @@ BUDGETS: Mapping[tuple[int, int], tuple[str, ...]] = {
 
 ASSEMBLED: Mapping[str, tuple[str, ...]] = {
     "az_nas": AZ_NAS,
+    "az_nas, linear": AZ_NAS,
+    "az_nas, published trainability": tuple(n.replace("trainability", "trainability_published") for n in AZ_NAS),
     "az_nas with synflow": (*AZ_NAS, "synflow"),
     "az_nas with zico": (*AZ_NAS, "zico"),
 }
-IDENTITY = "|none~0|+|none~0|none~1|+|skip_connect~0|none~1|none~2|"
+Scores = Mapping[str, NDArray[np.float64]]
 
 
 def main() -> None:
@@ -56,66 +61,100 @@ def main() -> None:
     parser.add_argument("--table", required=True, help="table with the official accuracies")
     parser.add_argument("--data", default="gaussian", help=".npz with x_train and y_train (default: %(default)s)")
     parser.add_argument("--work", help="folder for the features; without it, those that come with parzc")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="of what is drawn (default: 0)")
+    budgets = {f"{batches}x{batch}": (batches, batch) for batches, batch in BUDGETS}
+    parser.add_argument("--budgets", nargs="+", choices=budgets, default=list(budgets), help="(default: all)")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     args = parser.parse_args()
-    labels = {t: dict(zip(*_columns(args.table, t), strict=True)) for t in TARGETS}
-    if args.work:
-        archs, name = ARCHS.read_text(encoding="utf-8").split(), "nb201-proxies"
-        scores, budgets, reasons = features(archs, args.data, Path(args.work), args.workers)
-    else:
-        archs, name = list(labels[TARGETS[0]]), "nb201-proxies-whole"
-        scores, budgets, reasons = shipped_features(archs)
-    accuracy = {t: np.array([found[arch] for arch in archs]) for t, found in labels.items()}
+    if not args.work:
+        table = load_table(args.table, space=get_space("nb201"), target=TARGETS[0])
+        archs = list(table.archs)
+        record = {"space": "nb201", "archs": len(archs), "data": "gaussian", "machine": machine()}
+        scores, *about = shipped_features(archs)
+        scores = {**scores, **as_built(archs), **assembled(scores)}
+        rows = measured(scores, *about, accuracies(args.table, archs))
+        save(record | {"results": rows}, "nb201-proxies-whole")
+        return
+    archs = ARCHS.read_text(encoding="utf-8").split()
+    accuracy, path = accuracies(args.table, archs), RESULTS / "nb201-proxies.json"
     record = {
         "space": "nb201",
-        "archs": ARCHS.name if args.work else len(archs),
-        "data": "CIFAR-10 images" if args.work and args.data != "gaussian" else "gaussian",
+        "archs": ARCHS.name,
+        "data": "gaussian" if args.data == "gaussian" else "CIFAR-10 images",
         "machine": machine(),
-        "results": {
-            name: {
-                "budget": budgets.get(name, "-"),
-                "missing": int(np.isnan(values).sum()),
-                "reasons": reasons.get(name, []),
-                **{t: correlations(values, accuracy[t]) for t in TARGETS},
-            }
-            for name, values in (scores | as_built(archs) | assembled(scores, archs)).items()
-        },
+        "results": {},
+        "other draws": {},
     }
+    if path.exists():
+        old = json.loads(path.read_text(encoding="utf-8"))
+        record |= {part: old.get(part, {}) for part in ("results", "other draws")}
+    for seed in args.seeds:
+        chosen = [budgets[name] for name in args.budgets]
+        scores, *about = features(archs, args.data, Path(args.work) / f"seed{seed}", seed, chosen, args.workers)
+        scores = {**scores, **assembled(scores)}
+        if seed == 0:
+            record["results"] |= measured({**scores, **as_built(archs)}, *about, accuracy)
+        else:
+            for name, row in measured(scores, *about, accuracy).items():
+                draws = record["other draws"].setdefault(name, {})
+                draws[str(seed)] = {target: row[target]["kendall"] for target in TARGETS}
+        save(record, path.stem)
+
+
+def save(record: Mapping[str, Any], name: str) -> None:
     write_atomically(RESULTS / f"{name}.json", (json.dumps(record, indent=1) + "\n").encode())
-    for name, result in record["results"].items():
-        print(f"{name:24} {result['cifar10_test']['kendall']:.3f}")
 
 
-def _columns(table: str, target: str) -> tuple[tuple[str, ...], NDArray[np.float64]]:
-    loaded = load_table(table, space=get_space("nb201"), target=target)
-    return tuple(loaded.archs), loaded.labels
+def accuracies(table: str, archs: Sequence[str]) -> Scores:
+    """Return the accuracies of the architectures on each target, `(n,)`."""
+    found = {}
+    for target in TARGETS:
+        loaded = load_table(table, space=get_space("nb201"), target=target)
+        known = dict(zip(loaded.archs, loaded.labels, strict=True))
+        found[target] = np.array([known[arch] for arch in archs])
+    return found
+
+
+def measured(
+    scores: Scores, budgets: Mapping[str, str], reasons: Mapping[str, list[str]], accuracy: Scores
+) -> dict[str, Any]:
+    """Return what is recorded of each proxy."""
+    rows = {}
+    for name, values in scores.items():
+        # Turned so that bigger is better.
+        turned = -values if name in list_proxies() and not proxy_info(name).bigger_is_better else values
+        rows[name] = {
+            "budget": budgets.get(name, "-"),
+            "missing": int(np.isnan(values).sum()),
+            "reasons": reasons.get(name, []),
+            **{target: correlations(turned, accuracy[target]) for target in TARGETS},
+        }
+        print(f"{name:32} {rows[name]['cifar10_test']['kendall']:.3f}", flush=True)
+    return rows
 
 
 def features(
-    archs: list[str], data: str, work: Path, workers: int
-) -> tuple[dict[str, NDArray[np.float64]], dict[str, str], dict[str, list[str]]]:
+    archs: Sequence[str], data: str, work: Path, seed: int, budgets: Sequence[tuple[int, int]], workers: int
+) -> tuple[Scores, dict[str, str], dict[str, list[str]]]:
     """Return for each proxy its values, its budget, and why some values are missing."""
     space = get_space("nb201")
     rows = [space.canonical(arch) for arch in archs]
+    paper = {proxy: budget for budget, proxies in BUDGETS.items() for proxy in proxies}
     scores: dict[str, NDArray[np.float64]] = {}
-    budgets: dict[str, str] = {}
+    found: dict[str, str] = {}
     reasons: dict[str, list[str]] = {}
-    for (batches, batch), proxies in BUDGETS.items():
-        config = ExtractionConfig("nb201", "cifar10", batch, data, 0, proxies, batches)
-        store = build_store(work / f"{batches}x{batch}", config, archs, workers, progress=True)
-        table = store.read(rows)
-        for name in proxies:
-            if name in scores:
-                other = f"{name}, {budgets[name]}"
-                scores[other], budgets[other], reasons[other] = scores[name], budgets[name], reasons[name]
-            scores[name], budgets[name] = table.scores[name], f"{batches} x {batch}"
-            reasons[name] = sorted({why[name] for why in table.reasons.values() if name in why})
-    return scores, budgets, reasons
+    for batches, batch in budgets:
+        proxies = BUDGETS[batches, batch]
+        config = ExtractionConfig("nb201", "cifar10", batch, data, seed, proxies, batches)
+        table = build_store(work / f"{batches}x{batch}", config, archs, workers, progress=True).read(rows)
+        for proxy in proxies:
+            name = proxy if paper[proxy] == (batches, batch) else f"{proxy}, {batches} x {batch}"
+            scores[name], found[name] = table.scores[proxy], f"{batches} x {batch}"
+            reasons[name] = sorted({why[proxy] for why in table.reasons.values() if proxy in why})
+    return scores, found, reasons
 
 
-def shipped_features(
-    archs: list[str],
-) -> tuple[dict[str, NDArray[np.float64]], dict[str, str], dict[str, list[str]]]:
+def shipped_features(archs: Sequence[str]) -> tuple[Scores, dict[str, str], dict[str, list[str]]]:
     """The same from the features that come with parzc."""
     space, store = get_space("nb201"), shipped("nb201")
     table = store.read([space.canonical(arch) for arch in archs])
@@ -123,7 +162,7 @@ def shipped_features(
     return dict(table.scores), dict.fromkeys(table.scores, "1 x 16"), found
 
 
-def as_built(archs: list[str]) -> dict[str, NDArray[np.float64]]:
+def as_built(archs: Sequence[str]) -> Scores:
     """Counts that papers report: of the network as the string says, operations on zero included."""
     costs = [get_space("nb201").cost(arch) for arch in archs]
     rows = {
@@ -134,17 +173,12 @@ def as_built(archs: list[str]) -> dict[str, NDArray[np.float64]]:
     return {f"{name}, as built": np.array(values, dtype=np.float64) for name, values in rows.items()}
 
 
-def assembled(scores: Mapping[str, NDArray[np.float64]], archs: list[str]) -> dict[str, NDArray[np.float64]]:
-    found = {name: aggregate_ranks({c: scores[c] for c in columns}) for name, columns in ASSEMBLED.items()}
-    columns = {c: scores[c] for c in AZ_NAS}
-    # Published code gives no trainability to a network whose cells hand gradients back as they came; by eq. 11 of the
-    # paper that network has the best one. All cells of this sort compute one function.
-    passed_on = np.array([get_space("nb201").canonical(arch) == IDENTITY for arch in archs])
-    published = {**columns, "trainability": np.where(passed_on, np.nan, columns["trainability"])}
-    return found | {
-        "az_nas, linear": aggregate_ranks(columns, "linear"),
-        "az_nas, as published code": aggregate_ranks(published),
-        "trainability, as published code": published["trainability"],
+def assembled(scores: Scores) -> Scores:
+    """Rank aggregations of the proxies that there are."""
+    return {
+        name: aggregate_ranks({c: scores[c] for c in columns}, "linear" if name.endswith("linear") else "log")
+        for name, columns in ASSEMBLED.items()
+        if set(columns) <= scores.keys()
     }
 
 

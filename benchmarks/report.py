@@ -13,6 +13,7 @@ What stands between an opening comment and `<!-- end -->` is written anew:
 - `<!-- transfer: FILE -->`: a ranker of one space in another;
 - `<!-- search: FILE -->`, `<!-- labelling: FILE -->`: what a search finds, and what suggested labels are worth;
 - `<!-- proxies: FILE -->`: the correlations of every proxy beside the published ones;
+- `<!-- settings: FILE -->`: what they owe to settings that formulas leave open;
 - `<!-- extraction: FILE -->`: seconds of extraction as ratios to one forward and backward pass;
 - `<!-- growth: FILE -->`: how scores of activation patterns change when networks grow;
 - `<!-- registry: all -->`: what every registered proxy is.
@@ -259,18 +260,31 @@ def _cell(value: dict[str, Any]) -> str:
 def proxies(names: list[str]) -> str:
     """Return a markdown table of Kendall and Spearman on the three targets, beside what papers report."""
     record, rows = _read(names[0]), []
+    others = record.get("other draws", {})
     found = sorted(record["results"].items(), key=lambda item: -abs(item[1]["cifar10_test"]["kendall"]))
     for name, result in found:
         own = [f"{result[t]['kendall']:.3f} / {result[t]['spearman']:.3f}" for t in TARGETS]
         spread = f"{result['cifar10_test']['kendall_std']:.3f}"
         published = [" ".join(f"{v:.3f}" for v in values[name]) if name in values else "" for _, values in _sources()]
-        rows.append([f"`{name}`", result["budget"], *own, spread, *published])
+        draws = [" ".join(f"{draw['cifar10_test']:.3f}" for draw in others.get(name, {}).values())] if others else []
+        rows.append([f"`{name}`", result["budget"], *own, spread, *draws, *published])
     head = ["proxy", "batches x inputs", *(f"{t}: tau / rho" for t in TARGETS.values()), "± tau"]
+    head += ["CIFAR-10, other draws"] if others else []
     return _markdown([*head, *(f"{source} ({what})" for (source, what), _ in _sources())], rows)
 
 
 def _sources() -> list[tuple[tuple[str, str], Mapping[str, tuple[float, float, float]]]]:
     return [((source, what), values) for source, (what, values) in SOURCES.items()]
+
+
+def settings(names: list[str]) -> str:
+    """Return a markdown table of Kendall's tau of proxies under other settings."""
+    rows = [
+        [f"`{group}`", name, f"{found['kendall']:.3f} ± {found['kendall_std']:.3f}"]
+        for group, settings in _read(names[0])["groups"].items()
+        for name, found in settings.items()
+    ]
+    return _markdown(["measured as", "setting", "tau, CIFAR-10"], rows)
 
 
 def extraction(names: list[str]) -> str:
@@ -335,6 +349,7 @@ WRITERS: Mapping[str, Callable[[list[str]], str]] = {
     "search": search,
     "labelling": labelling,
     "proxies": proxies,
+    "settings": settings,
     "extraction": extraction,
     "growth": growth,
     "registry": registry,

@@ -31,11 +31,13 @@ class Blocks:
             constant or not finite.
         spectral_norm: `(n - 1,)` largest singular values of the Jacobian from each block output to the next, NaN where
             the one does not depend on the other.
+        passed_on: `(n - 1,)` whether gradients come out of the later block as they went in: it is the identity.
     """
 
     names: tuple[str, ...]
     entropy: NDArray[np.float64]
     spectral_norm: NDArray[np.float64]
+    passed_on: NDArray[np.bool_]
 
 
 def primary_blocks(network: nn.Module) -> dict[str, nn.Module]:
@@ -155,6 +157,7 @@ def measure_blocks(network: nn.Module, inputs: Tensor, seed: int) -> Blocks:
     """Run the network on `inputs` and measure the outputs of its primary blocks and the Jacobians between them."""
     outputs = watch_blocks(network, inputs)
     jacobians: list[Tensor | None] = []
+    passed_on = []
     for i in range(1, len(outputs)):
         before, behind = outputs[i - 1 : i + 1]
         signs, gradient = random_signs(behind.features, seed, f"block {i}"), None
@@ -162,6 +165,7 @@ def measure_blocks(network: nn.Module, inputs: Tensor, seed: int) -> Blocks:
             (gradient,) = torch.autograd.grad(
                 behind.features, [before.features], signs, retain_graph=True, allow_unused=True
             )
+        passed_on.append(gradient is not None and torch.equal(gradient, signs))
         if gradient is None:
             jacobians.append(None)
         else:
@@ -173,6 +177,7 @@ def measure_blocks(network: nn.Module, inputs: Tensor, seed: int) -> Blocks:
         spectral_norm=_of_spectra(
             _largest_singular_values, [None if j is None else _smaller_product(j) for j in jacobians]
         ),
+        passed_on=np.array(passed_on, dtype=bool),
     )
 
 

@@ -42,6 +42,14 @@ def _trainability(passes: Passes) -> float:
     return float(_trainabilities(passes)[1:].mean())
 
 
+def _trainability_published(passes: Passes) -> float:
+    blocks = passes.blocks
+    if blocks.passed_on.any():
+        where = blocks.names[int(np.argmax(blocks.passed_on)) + 1]
+        raise Undefined(f"block '{where}' hands gradients on unchanged")
+    return _trainability(passes)
+
+
 register(
     ProxyInfo(
         name="expressivity",
@@ -84,5 +92,19 @@ register(
         needs="two primary blocks",
         block_values=_trainabilities,
         network_value=_trainability,
+    )
+)
+register(
+    ProxyInfo(
+        name="trainability_published",
+        meaning="trainability, but none where a block hands gradients on unchanged, which published code computes",
+        source="Lee and Ham 2024 (AZ-NAS), published code: minus infinity where input and output gradient are equal",
+        bigger_is_better=True,
+        passes=("blocks",),
+        inputs="gaussian",
+        initialisation="kaiming",
+        batch_norm="batch",
+        needs="two primary blocks",
+        network_value=_trainability_published,
     )
 )

@@ -16,6 +16,7 @@ from parzc.features._state import Drawn, random_signs
 
 NAMES = ["expressivity", "progressivity", "trainability"]
 ALL_NONE = "|none~0|+|none~0|none~1|+|none~0|none~1|none~2|"
+SKIP = "|none~0|+|none~0|none~1|+|skip_connect~0|none~1|none~2|"
 CELL = "|nor_conv_1x1~0|+|none~0|skip_connect~1|+|none~0|none~1|nor_conv_3x3~2|"
 SHAPE = (12, 6)
 
@@ -139,6 +140,46 @@ def test_a_block_cut_off_from_the_one_before_has_no_trainability_only():
     assert list(found.reasons) == ["trainability"] and "'layers.1' does not depend" in found.reasons["trainability"]
     assert math.isnan(found.scores["trainability"]) and list(found.block_statistics) == ["expressivity"]
     assert math.isfinite(found.scores["expressivity"]) and math.isfinite(found.scores["progressivity"])
+
+
+class Passing(nn.Module):
+    """Three blocks, the middle one a factor."""
+
+    def __init__(self, factor):
+        super().__init__()
+        self.blocks = nn.ModuleList(
+            [Scaled(nn.Linear(6, 4), 1), Scaled(nn.Identity(), factor), Scaled(nn.Linear(4, 3), 1)]
+        )
+
+    def forward(self, x):
+        for block in self.blocks:
+            x = block(x)
+        return x
+
+
+class Scaled(nn.Module):
+    def __init__(self, layer, factor):
+        super().__init__()
+        self.layer, self.factor = layer, factor
+
+    def forward(self, x):
+        return self.layer(x) * self.factor
+
+
+def test_published_trainability_is_none_where_a_block_is_the_identity():
+    both = ["trainability", "trainability_published"]
+    found = extract(Passing(1.0), torch.zeros(SHAPE), proxies=both)
+    assert math.isfinite(found.scores["trainability"]) and math.isnan(found.scores["trainability_published"])
+    assert found.reasons == {"trainability_published": "block 'blocks.1' hands gradients on unchanged"}
+    cell = extract(get_space("nb201").network(SKIP), torch.zeros(2, 3, 8, 8), proxies=both)
+    assert list(cell.reasons) == both[1:] and "'cells.0' hands gradients" in cell.reasons[both[1]]
+
+
+def test_published_trainability_is_that_of_the_paper_otherwise():
+    both = ["trainability", "trainability_published"]
+    for network, shape in ((Passing(-1.0), SHAPE), (get_space("nb201").network(CELL), (2, 3, 8, 8))):
+        found = score(network, torch.zeros(shape), both)
+        assert not found.reasons and found[both[0]] == found[both[1]] < 0
 
 
 @pytest.mark.parametrize("network", [nn.Linear(6, 3), nn.Sequential(nn.Linear(6, 3), nn.ReLU())])
