@@ -70,10 +70,21 @@ def kernel(arch: str, images: Tensor, _labels: Tensor) -> Values:
 
 
 def zen(arch: str, images: Tensor, _labels: Tensor) -> Values:
-    """Networks without operations that do nothing, and as their strings say (published code)."""
+    return of_both_networks(arch, images[:64], ["zen", "zen_published"])
+
+
+def nwot(arch: str, images: Tensor, _labels: Tensor) -> Values:
+    few, many = (of_both_networks(arch, images[:n], ["nwot"]) for n in (64, 128))
+    return {f"{name}, 64 inputs": value for name, value in few.items()} | {
+        f"{name}, 128 inputs": value for name, value in many.items()
+    }
+
+
+def of_both_networks(arch: str, images: Tensor, proxies: list[str]) -> Values:
+    """Of networks without operations that do nothing, and of those that the strings spell (published code)."""
     found = {}
     for what, string in {"simplest network": get_space("nb201").canonical(arch), "as built": arch}.items():
-        scores = parzc.score(get_space("nb201").network(string), images[:64], ["zen", "zen_published"])
+        scores = parzc.score(get_space("nb201").network(string), images, proxies)
         found |= {f"{name}: {what}": value for name, value in scores.items()}
     return found
 
@@ -99,6 +110,7 @@ def xi_gsnr(arch: str, images: Tensor, labels: Tensor) -> Values:
 
 GROUPS: Mapping[str, Callable[[str, Tensor, Tensor], Values]] = {
     "zen": zen,
+    "nwot": nwot,
     "kernel": kernel,
     "gradsign": gradsign,
     "xi_gsnr": xi_gsnr,
@@ -161,7 +173,7 @@ def measured(
 ) -> dict[str, Values]:
     """Return the values of each architecture, measured once for each function where its string does not matter."""
     space = get_space("nb201")
-    rows = {arch: arch if group == "zen" else space.canonical(arch) for arch in archs}
+    rows = {arch: arch if group in ("zen", "nwot") else space.canonical(arch) for arch in archs}
     known: dict[str, Values] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     missing = sorted(set(rows.values()) - known.keys())
     path.parent.mkdir(parents=True, exist_ok=True)
