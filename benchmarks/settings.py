@@ -29,7 +29,6 @@ from parzc.features.build import load_batch
 from parzc.features.store import write_atomically
 
 ARCHITECTURES = 300
-XI = 1e-8
 Values = dict[str, float]
 
 
@@ -89,31 +88,11 @@ def of_both_networks(arch: str, images: Tensor, proxies: list[str]) -> Values:
     return found
 
 
-def xi_gsnr(arch: str, images: Tensor, labels: Tensor) -> Values:
-    """Eight batches of 64: gradients by themselves and summed up, of weights and of all parameters."""
-    found = {}
-    for weights, network in initialised(arch).items():
-        of_weights, parameters = len(weights_of(network)), [*weights_of(network), *others_of(network)]
-        batches = zip(images.split(64), labels.split(64), strict=True)
-        rows = [gradients_of(F.cross_entropy(network(x), y), parameters) for x, y in batches]
-        for how in ("eq. 10", "running sums"):
-            scores = []
-            for part in range(len(parameters)):
-                samples = torch.stack([row[part] for row in rows]).double()
-                samples = samples.cumsum(0) if how == "running sums" else samples
-                variance, mean = torch.var_mean(samples, 0, correction=0)
-                scores.append(float((mean.square() / (variance + XI)).sum()))
-            found[f"{how}: weights, {weights}"] = sum(scores[:of_weights])
-            found[f"{how}: all parameters, {weights}"] = sum(scores)
-    return found
-
-
 GROUPS: Mapping[str, Callable[[str, Tensor, Tensor], Values]] = {
     "zen": zen,
     "nwot": nwot,
     "kernel": kernel,
     "gradsign": gradsign,
-    "xi_gsnr": xi_gsnr,
 }
 
 
@@ -123,10 +102,6 @@ def weights_of(network: nn.Module) -> list[Tensor]:
 
 def scales_of(network: nn.Module) -> list[Tensor]:
     return [module.weight for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
-
-
-def others_of(network: nn.Module) -> list[Tensor]:
-    return [p for p in network.parameters() if p.ndim <= 1]
 
 
 def gradients_of(value: Tensor, parameters: Sequence[Tensor]) -> Sequence[Tensor]:
@@ -154,7 +129,7 @@ def main() -> None:
     args = parser.parse_args()
     archs = ARCHS.read_text(encoding="utf-8").split()[:ARCHITECTURES]
     accuracy = accuracies(args.table, archs)["cifar10_test"]
-    batch = load_batch(ExtractionConfig("nb201", "cifar10", 64, args.data, proxies=("xi_gsnr",), batches=8))
+    batch = load_batch(ExtractionConfig("nb201", "cifar10", 128, args.data))
     path = RESULTS / "nb201-settings.json"
     for group in args.groups:
         known = measured(group, archs, batch, Path(args.work) / f"{group}.json", args.workers)
