@@ -17,7 +17,7 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from nb201 import RESULTS, machine
@@ -46,12 +46,12 @@ BUDGETS: Mapping[tuple[int, int], tuple[str, ...]] = {
 }
 """Batches and inputs in each: what the papers, or the code published with them, take; the last entry is the paper's."""
 
-ASSEMBLED: Mapping[str, tuple[str, ...]] = {
-    "az_nas": AZ_NAS,
-    "az_nas, linear": AZ_NAS,
-    "az_nas, published trainability": tuple(n.replace("trainability", "trainability_published") for n in AZ_NAS),
-    "az_nas with synflow": (*AZ_NAS, "synflow"),
-    "az_nas with zico": (*AZ_NAS, "zico"),
+ASSEMBLED: Mapping[str, tuple[tuple[str, ...], Literal["log", "linear"]]] = {
+    "az_nas": (AZ_NAS, "log"),
+    "az_nas, linear": (AZ_NAS, "linear"),
+    "az_nas, published trainability": (("expressivity", "progressivity", "trainability_published", "flops"), "log"),
+    "az_nas with synflow": ((*AZ_NAS, "synflow"), "log"),
+    "az_nas with zico": ((*AZ_NAS, "zico"), "log"),
 }
 Scores = Mapping[str, NDArray[np.float64]]
 
@@ -61,19 +61,15 @@ def main() -> None:
     parser.add_argument("--table", required=True, help="table with the official accuracies")
     parser.add_argument("--data", default="gaussian", help=".npz with x_train and y_train (default: %(default)s)")
     parser.add_argument("--work", help="folder for the features; without it, those that come with parzc")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="of what is drawn (default: 0)")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="of what is drawn, with --work (default: 0)")
     budgets = {f"{batches}x{batch}": (batches, batch) for batches, batch in BUDGETS}
-    parser.add_argument("--budgets", nargs="+", choices=budgets, default=list(budgets), help="(default: all)")
+    parser.add_argument(
+        "--budgets", nargs="+", choices=budgets, default=list(budgets), help="with --work (default: all)"
+    )
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     args = parser.parse_args()
     if not args.work:
-        table = load_table(args.table, space=get_space("nb201"), target=TARGETS[0])
-        archs = list(table.archs)
-        record = {"space": "nb201", "archs": len(archs), "data": "gaussian", "machine": machine()}
-        scores, *about = shipped_features(archs)
-        scores = {**scores, **as_built(archs), **assembled(scores)}
-        rows = measured(scores, *about, accuracies(args.table, archs))
-        save(record | {"results": rows}, "nb201-proxies-whole")
+        measure_whole_space(args.table)
         return
     archs = ARCHS.read_text(encoding="utf-8").split()
     accuracy, path = accuracies(args.table, archs), RESULTS / "nb201-proxies.json"
@@ -87,7 +83,8 @@ def main() -> None:
     }
     if path.exists():
         old = json.loads(path.read_text(encoding="utf-8"))
-        record |= {part: old.get(part, {}) for part in ("results", "other draws")}
+        if old["data"] == record["data"]:
+            record |= {part: old[part] for part in ("results", "other draws")}
     for seed in args.seeds:
         chosen = [budgets[name] for name in args.budgets]
         scores, *about = features(archs, args.data, Path(args.work) / f"seed{seed}", seed, chosen, args.workers)
@@ -99,6 +96,14 @@ def main() -> None:
                 draws = record["other draws"].setdefault(name, {})
                 draws[str(seed)] = {target: row[target]["kendall"] for target in TARGETS}
         save(record, path.stem)
+
+
+def measure_whole_space(table: str) -> None:
+    archs = list(load_table(table, space=get_space("nb201"), target=TARGETS[0]).archs)
+    scores, *about = shipped_features(archs)
+    rows = measured({**scores, **as_built(archs), **assembled(scores)}, *about, accuracies(table, archs))
+    record = {"space": "nb201", "archs": len(archs), "data": "gaussian", "machine": machine(), "results": rows}
+    save(record, "nb201-proxies-whole")
 
 
 def save(record: Mapping[str, Any], name: str) -> None:
@@ -176,8 +181,8 @@ def as_built(archs: Sequence[str]) -> Scores:
 def assembled(scores: Scores) -> Scores:
     """Rank aggregations of the proxies that there are."""
     return {
-        name: aggregate_ranks({c: scores[c] for c in columns}, "linear" if name.endswith("linear") else "log")
-        for name, columns in ASSEMBLED.items()
+        name: aggregate_ranks({column: scores[column] for column in columns}, method)
+        for name, (columns, method) in ASSEMBLED.items()
         if set(columns) <= scores.keys()
     }
 

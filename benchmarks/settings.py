@@ -48,8 +48,13 @@ def gradsign(arch: str, images: Tensor, labels: Tensor) -> Values:
 
 
 def kernel(arch: str, images: Tensor, _labels: Tensor) -> Values:
-    """Condition number and mean of the tangent kernel of 16 inputs: of which parameters, of which initial weights."""
-    found = {}
+    """Condition number and mean of the tangent kernel of 16 inputs.
+
+    As the package takes gradients, each input's share of one pass; and one pass for the logits of each input (published
+    code), of which parameters and of which initial weights.
+    """
+    shares = parzc.score(get_space("nb201").network(arch), images[:16], ["ntk", "knas"])
+    found = {"ntk: shares of one pass": -shares["ntk"], "knas: shares of one pass": shares["knas"]}
     for weights, network in initialised(arch).items():
         logits, kernels = network(images[:16]).sum(1), dict[str, Tensor]()
         of_weights = len(weights_of(network))

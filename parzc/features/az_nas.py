@@ -50,61 +50,48 @@ def _trainability_published(passes: Passes) -> float:
     return _trainability(passes)
 
 
-register(
-    ProxyInfo(
-        name="expressivity",
-        meaning="entropy of the spectrum of the features, summed over primary blocks",
-        source="Lee and Ham 2024 (AZ-NAS, CVPR), eqs. 1 to 4",
-        bigger_is_better=True,
-        passes=("blocks",),
-        inputs="gaussian",
-        initialisation="kaiming",
-        batch_norm="batch",
-        needs="two primary blocks",
-        block_values=_entropies,
-        network_value=lambda passes: float(_entropies(passes).sum()),
+for _name, _meaning, _source, _block_values, _network_value in (
+    (
+        "expressivity",
+        "entropy of the spectrum of the features, summed over primary blocks",
+        "Lee and Ham 2024 (AZ-NAS, CVPR), eqs. 1 to 4",
+        _entropies,
+        lambda passes: float(_entropies(passes).sum()),
+    ),
+    (
+        "progressivity",
+        "smallest growth of that entropy from one primary block to the next",
+        "Lee and Ham 2024 (AZ-NAS, CVPR), eq. 5",
+        None,
+        _progressivity,
+    ),
+    (
+        "trainability",
+        "how close to one the spectral norms of the Jacobians between primary blocks are; at most 0",
+        "Lee and Ham 2024 (AZ-NAS, CVPR), eqs. 6 to 11",
+        _trainabilities,
+        _trainability,
+    ),
+    (
+        "trainability_published",
+        "trainability, but none where a block hands gradients on unchanged, which published code computes",
+        "Lee and Ham 2024 (AZ-NAS, CVPR), published code: minus infinity where input and output gradient are equal",
+        None,
+        _trainability_published,
+    ),
+):
+    register(
+        ProxyInfo(
+            name=_name,
+            meaning=_meaning,
+            source=_source,
+            bigger_is_better=True,
+            passes=("blocks",),
+            inputs="gaussian",
+            initialisation="kaiming",
+            batch_norm="batch",
+            needs="two primary blocks",
+            block_values=_block_values,
+            network_value=_network_value,
+        )
     )
-)
-register(
-    ProxyInfo(
-        name="progressivity",
-        meaning="smallest growth of that entropy from one primary block to the next",
-        source="Lee and Ham 2024 (AZ-NAS, CVPR), eq. 5",
-        bigger_is_better=True,
-        passes=("blocks",),
-        inputs="gaussian",
-        initialisation="kaiming",
-        batch_norm="batch",
-        needs="two primary blocks",
-        network_value=_progressivity,
-    )
-)
-register(
-    ProxyInfo(
-        name="trainability",
-        meaning="how close to one the spectral norms of the Jacobians between primary blocks are; at most 0",
-        source="Lee and Ham 2024 (AZ-NAS, CVPR), eqs. 6 to 11",
-        bigger_is_better=True,
-        passes=("blocks",),
-        inputs="gaussian",
-        initialisation="kaiming",
-        batch_norm="batch",
-        needs="two primary blocks",
-        block_values=_trainabilities,
-        network_value=_trainability,
-    )
-)
-register(
-    ProxyInfo(
-        name="trainability_published",
-        meaning="trainability, but none where a block hands gradients on unchanged, which published code computes",
-        source="Lee and Ham 2024 (AZ-NAS), published code: minus infinity where input and output gradient are equal",
-        bigger_is_better=True,
-        passes=("blocks",),
-        inputs="gaussian",
-        initialisation="kaiming",
-        batch_norm="batch",
-        needs="two primary blocks",
-        network_value=_trainability_published,
-    )
-)
