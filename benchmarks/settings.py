@@ -12,6 +12,7 @@ import json
 import math
 import zlib
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -84,6 +85,40 @@ def nwot(arch: str, images: Tensor, _labels: Tensor) -> Values:
     }
 
 
+def jacobian(arch: str, images: Tensor, _labels: Tensor) -> Values:
+    """The Jacobian of 64 inputs with batch norm as it is (published code), and with what one input cannot change.
+
+    With the statistics of the batch as constants a row holds what an input does to its own output, as the formula says,
+    and nothing of what it does to the others.
+    """
+    images = images[:64].clone().requires_grad_()
+    found = {}
+    for what in ("inputs share batch norm", "statistics of the batch as constants"):
+        network = get_space("nb201").network(arch)
+        if what != "inputs share batch norm":
+            for module in network.modules():
+                if isinstance(module, nn.BatchNorm2d):
+                    module.forward = partial(with_constant_statistics, module)
+        (gradient,) = torch.autograd.grad(network(images).sum(), images, materialize_grads=True)
+        found[f"jacob_cov: {what}"] = of_correlations(gradient.flatten(1).double())
+    return found
+
+
+def with_constant_statistics(norm: nn.BatchNorm2d, x: Tensor) -> Tensor:
+    variance, mean = torch.var_mean(x.detach(), (0, 2, 3), correction=0)
+    return F.batch_norm(x, mean, variance, norm.weight, norm.bias, eps=norm.eps)
+
+
+def of_correlations(rows: Tensor) -> float:
+    """Return what jacob_cov makes of the rows of a Jacobian, or NaN if one of them does not vary."""
+    centred = rows - rows.mean(1, keepdim=True)
+    lengths = centred.norm(dim=1, keepdim=True)
+    if not lengths.all():
+        return math.nan
+    values = torch.linalg.eigvalsh((centred / lengths) @ (centred / lengths).T).clamp_min(0) + 1e-5
+    return float(-(values.log() + 1 / values).sum())
+
+
 def of_both_networks(arch: str, images: Tensor, proxies: list[str]) -> Values:
     """Of networks without operations that do nothing, and of those that the strings spell (published code)."""
     found = {}
@@ -98,6 +133,7 @@ GROUPS: Mapping[str, Callable[[str, Tensor, Tensor], Values]] = {
     "nwot": nwot,
     "kernel": kernel,
     "gradsign": gradsign,
+    "jacobian": jacobian,
 }
 
 
