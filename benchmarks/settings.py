@@ -2,8 +2,8 @@
 
     python benchmarks/settings.py --table nb201.csv.gz --data cifar10.npz --work DIR
 
-The first 300 of the architectures of `benchmarks/proxies.py`, their CIFAR-10 test accuracies, real images. Gradients
-are taken one by one with plain autograd, apart from the passes of the package. The values stay in `--work`, one json
+The first 300 of the architectures of `benchmarks/proxies.py`, their CIFAR-10 test accuracies, real images. Where the
+package takes gradients otherwise, they are taken one by one with plain autograd. The values stay in `--work`, one json
 file for each group, so that a run that was stopped goes on where it was.
 """
 
@@ -91,32 +91,19 @@ def jacobian(arch: str, images: Tensor, _labels: Tensor) -> Values:
     With the statistics of the batch as constants a row holds what an input does to its own output, as the formula says,
     and nothing of what it does to the others.
     """
-    images = images[:64].clone().requires_grad_()
-    found = {}
-    for what in ("inputs share batch norm", "statistics of the batch as constants"):
-        network = get_space("nb201").network(arch)
-        if what != "inputs share batch norm":
-            for module in network.modules():
-                if isinstance(module, nn.BatchNorm2d):
-                    module.forward = partial(with_constant_statistics, module)
-        (gradient,) = torch.autograd.grad(network(images).sum(), images, materialize_grads=True)
-        found[f"jacob_cov: {what}"] = of_correlations(gradient.flatten(1).double())
-    return found
+    coupled, alone = (get_space("nb201").network(arch) for _ in range(2))
+    for module in alone.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.forward = partial(with_constant_statistics, module)
+    return {
+        f"jacob_cov: {what}": parzc.score(network, images[:64], ["jacob_cov"])["jacob_cov"]
+        for what, network in {"inputs share batch norm": coupled, "statistics of the batch as constants": alone}.items()
+    }
 
 
 def with_constant_statistics(norm: nn.BatchNorm2d, x: Tensor) -> Tensor:
     variance, mean = torch.var_mean(x.detach(), (0, 2, 3), correction=0)
     return F.batch_norm(x, mean, variance, norm.weight, norm.bias, eps=norm.eps)
-
-
-def of_correlations(rows: Tensor) -> float:
-    """Return what jacob_cov makes of the rows of a Jacobian, or NaN if one of them does not vary."""
-    centred = rows - rows.mean(1, keepdim=True)
-    lengths = centred.norm(dim=1, keepdim=True)
-    if not lengths.all():
-        return math.nan
-    values = torch.linalg.eigvalsh((centred / lengths) @ (centred / lengths).T).clamp_min(0) + 1e-5
-    return float(-(values.log() + 1 / values).sum())
 
 
 def of_both_networks(arch: str, images: Tensor, proxies: list[str]) -> Values:
