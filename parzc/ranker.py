@@ -18,10 +18,11 @@ from parzc.features import FeatureTable, NodeFeatures
 from parzc.features.scaling import normal_scores
 from parzc.label_scale import orders_better, standard_scores
 from parzc.models.bayesian import sample_weights
+from parzc.models.description_process import DescriptionProcess
 from parzc.models.gaussian_process import GaussianProcess
 from parzc.models.token_mixer import TokenMixer
 from parzc.models.trees import BoostedTrees
-from parzc.models.weighed import Weighed, has_description, stacking_weights
+from parzc.models.weighed import MEASURED, Weighed, has_description, stacking_weights
 from parzc.presets import get_preset, settings_of
 from parzc.pretraining import continued, pretrain
 from parzc.training import train
@@ -196,13 +197,13 @@ class Ranker(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # scikit-lea
 
         Where descriptions enter, a process on them alone has its say in what is told.
         """
-        kinds = (True, False) if has_description(self.shapes_) else (True,)
-        processes = [
-            GaussianProcess(self.labelled_, self.shapes_, measured).fit(inputs, targets, pool, self.seed)
-            for measured in kinds
-        ]
-        told = torch.stack([process.held_out(targets) for process in processes], 1)
-        return processes[0], (told @ stacking_weights(told, targets)).numpy()
+        process = GaussianProcess(self.labelled_, self.shapes_).fit(inputs, targets, pool, self.seed)
+        told = [process.held_out(targets)]
+        if has_description(self.shapes_):
+            described = DescriptionProcess(self.labelled_, self.shapes_[MEASURED:])
+            told.append(described.fit(inputs[MEASURED:], targets, self.seed).held_out(targets))
+        together = torch.stack(told, 1)
+        return process, (together @ stacking_weights(together, targets)).numpy()
 
     def predict(self, features: Features) -> NDArray[np.float64]:
         """Return `(n,)` scores, bigger is better, of mean 0 and spread 1 where the scaling was fitted.

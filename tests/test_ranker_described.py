@@ -14,7 +14,8 @@ from parzc.datasets import get_space
 from parzc.errors import InputError
 from parzc.features.build import ExtractionConfig, build_store
 from parzc.features.description import describe
-from parzc.models.gaussian_process import JITTER, GaussianProcess
+from parzc.models.gaussian_process import GaussianProcess
+from parzc.models.process import JITTER
 from parzc.models.token_mixer import TokenMixer
 from parzc.models.trees import BoostedTrees
 from parzc.models.weighed import Weighed

@@ -11,7 +11,7 @@ from scipy.optimize import nnls
 from sklearn.model_selection import KFold, ShuffleSplit
 from torch import Tensor, nn
 
-from parzc.models.gaussian_process import GaussianProcess
+from parzc.models.description_process import DescriptionProcess
 from parzc.models.trees import BoostedTrees, ExtraTrees, Trees
 
 Rows = NDArray[np.int64]
@@ -84,7 +84,7 @@ class Weighed(nn.Module):
         return self
 
     def _fresh(self, labelled: int) -> list[nn.Module]:
-        process = GaussianProcess(labelled, self.shapes, measured=False)
+        process = DescriptionProcess(labelled, self.shapes[MEASURED:])
         return [BoostedTrees(), ExtraTrees(labelled), BoostedTrees(), process]
 
     @staticmethod
@@ -98,9 +98,7 @@ class Weighed(nn.Module):
 
     def _fit_each(self, parts: Iterable[nn.Module], inputs: Sequence[Tensor], targets: Tensor, seed: int) -> None:
         for part, read in zip(parts, self._read(inputs), strict=True):
-            if isinstance(part, GaussianProcess):
-                part.fit(read, targets, read, seed)
-            elif isinstance(part, BoostedTrees | ExtraTrees):
+            if isinstance(part, BoostedTrees | ExtraTrees | DescriptionProcess):
                 part.fit(read, targets, seed)
 
     def _tell(self, parts: Iterable[nn.Module], inputs: Sequence[Tensor]) -> Tensor:
@@ -109,8 +107,8 @@ class Weighed(nn.Module):
 
     @staticmethod
     def _read(inputs: Sequence[T]) -> list[Sequence[T]]:
-        """Return what each part reads; the process takes everything and heeds the description."""
-        return [inputs, inputs, inputs[MEASURED:], inputs]
+        """Return what each part reads."""
+        return [inputs, inputs, inputs[MEASURED:], inputs[MEASURED:]]
 
     def check(self, shapes: Sequence[tuple[int, ...]]) -> None:
         """Raise `ValueError` if what was loaded does not fit inputs with rows of `shapes`."""

@@ -1,0 +1,80 @@
+"""A Gaussian process on descriptions of architectures alone, which finds out which of their columns matter."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from parzc.models.process import Process, flat, scaled
+
+AMPLITUDE, LENGTH = (0.0, 2.0), (1.0, 0.5)
+"""Mean and deviation of the logarithms of amplitude and length scale of a kernel; parts that add up have a long one."""
+PLACE, SUMMED = (0.0, 0.5), (0.0, 1.0)
+"""The same of what the length scale of one column is times that of its kernel: of all columns, and of the summary's."""
+
+Compared = list[tuple[Tensor, Tensor]]
+
+
+class DescriptionProcess(Process):
+    """Gaussian process with two squared exponentials: on the whole description, and on its summary.
+
+    Each column of either has a length scale of its own ("automatic relevance determination"): among a hundred columns
+    that say which part is where, few decide. Those of the summary, which are few and say how often a part occurs at
+    all, may differ more.
+
+    Args:
+        labelled: number of labelled networks.
+        shapes: of one row of the two parts of `parzc.features.description.describe`, as the encoder scales them.
+
+    Source: Rasmussen and Williams, "Gaussian Processes for Machine Learning", 2006, section 5.1.
+    """
+
+    log_amplitude: Tensor
+    log_length: Tensor
+    log_column: Tensor
+
+    def __init__(self, labelled: int, shapes: Sequence[tuple[int, ...]]) -> None:
+        sizes = [math.prod(shape) for shape in shapes]
+        self.columns = [sum(sizes), sizes[1]]
+        priors = {
+            "log_amplitude": [AMPLITUDE] * 2,
+            "log_length": [LENGTH] * 2,
+            "log_column": [PLACE] * self.columns[0] + [SUMMED] * self.columns[1],
+        }
+        super().__init__(labelled, sum(sizes), priors)
+
+    def fit(self, inputs: Sequence[Tensor], targets: Tensor, seed: int) -> "DescriptionProcess":
+        """Learn from labelled networks.
+
+        Args:
+            inputs: both parts of their descriptions.
+            targets: `(labelled,)` their accuracies, scaled to mean 0 and spread 1 or to normal scores.
+            seed: of the labels that the kernel's parameters are fitted to, where there are more than `LABELS`.
+        """
+        self._learn(flat(inputs), targets, seed)
+        return self
+
+    def _compare(self, left: Tensor, right: Tensor) -> Compared:
+        """Return the columns that each kernel sees of both."""
+        return list(zip(self._views(left), self._views(right), strict=True))
+
+    def _views(self, points: Tensor) -> list[Tensor]:
+        return [scaled(points), scaled(points[:, self.columns[0] - self.columns[1] :])]
+
+    def _kernel(self, compared: Compared) -> Tensor:
+        total = torch.zeros(())
+        columns = torch.split(self.log_column, self.columns)
+        parts = zip(self.log_amplitude.exp(), self.log_length, columns, compared, strict=True)
+        for amplitude, log_length, log_column, (left, right) in parts:
+            squares = torch.exp(-2 * (log_length + log_column))
+            # By a matrix product, whose cancellation leaves errors that an exponential of a square does not enlarge.
+            apart = (left.square() @ squares)[:, None] + right.square() @ squares - 2 * (left * squares) @ right.T
+            total = total + amplitude * torch.exp(-apart.clamp_min(0) / 2)
+        return total
+
+    def _own(self, points: Tensor) -> Tensor:
+        return self._largest().expand(len(points))
+
+    def _largest(self) -> Tensor:
+        return self.log_amplitude.exp().sum()

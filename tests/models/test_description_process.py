@@ -1,0 +1,159 @@
+"""The process on descriptions against loops over the kernel and the textbook, and which columns it finds."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy.optimize import minimize
+
+from parzc.features.scaling import normal_scores
+from parzc.models.description_process import DescriptionProcess
+
+SHAPES = ((6,), (4,))
+COLUMNS = 10
+"""Of both parts: so many own length scales has the first kernel, and four the second."""
+CENTRES = np.array([0.0] * 2 + [1.0] * 2 + [0.0] * (COLUMNS + 4) + [-2.5])
+SPREADS = np.array([2.0] * 2 + [0.5] * 2 + [0.5] * COLUMNS + [1.0] * 4 + [1.0])
+JITTER = 1e-5
+
+
+def rows(n, seed, shapes=SHAPES):
+    generator = torch.Generator().manual_seed(seed)
+    return [torch.randint(0, 3, (n, *shape), generator=generator).float() - 1 for shape in shapes]
+
+
+def labels_of(inputs):
+    """Labels that follow one place, and one column of the summary."""
+    return torch.from_numpy(normal_scores((inputs[0][:, 1] + inputs[1][:, 2].square()).double().numpy()))
+
+
+def fitted(n=25, seed=0):
+    inputs = rows(n, seed)
+    return DescriptionProcess(n, SHAPES).fit(inputs, labels_of(inputs), seed), inputs, labels_of(inputs)
+
+
+def covariance(ours, theirs, parameters):
+    """One pair at a time; Rasmussen and Williams, equation 5.1 with a diagonal matrix."""
+    amplitudes, lengths, own = np.exp(parameters[:2]), np.exp(parameters[2:4]), np.exp(parameters[4:-1])
+    ours, theirs = (np.concatenate([t.double().numpy() for t in inputs], 1) for inputs in (ours, theirs))
+    total = np.zeros((len(ours), len(theirs)))
+    kernels = zip(amplitudes, lengths, (own[:COLUMNS], own[COLUMNS:]), (slice(None), slice(6, None)), strict=True)
+    for amplitude, length, scales, seen in kernels:
+        for i, one in enumerate(ours):
+            for j, other in enumerate(theirs):
+                apart = ((one[seen] - other[seen]) / (length * scales)) ** 2
+                total[i, j] += amplitude * math.exp(-apart.mean() / 2)
+    return total
+
+
+def noise_of(parameters):
+    """The noise of a label, and what is added to it so that the covariance can be inverted."""
+    return math.exp(parameters[-1]), JITTER * max(1, np.exp(parameters[:2]).sum())
+
+
+def parameters_of(process):
+    names = ("log_amplitude", "log_length", "log_column", "log_noise")
+    return np.concatenate([getattr(process, name).numpy().ravel() for name in names])
+
+
+def test_the_posterior_is_that_of_the_textbook():
+    process, inputs, labels = fitted()
+    parameters = parameters_of(process)
+    others = [torch.cat([new, old[:3]]) for new, old in zip(rows(6, 7), inputs, strict=True)]
+    noise, jitter = noise_of(parameters)
+    inverse = np.linalg.inv(covariance(inputs, inputs, parameters) + (noise + jitter) * np.eye(25))
+    across = covariance(others, inputs, parameters)
+    mean = across @ inverse @ labels.numpy()
+    variance = np.exp(parameters[:2]).sum() - np.einsum("ij,jk,ik->i", across, inverse, across) + noise
+    np.testing.assert_allclose(process(*others).numpy(), mean, atol=1e-9)
+    np.testing.assert_allclose(process.variance(*others).numpy(), variance, atol=1e-9)
+    assert abs(mean).max() > 0.5
+
+
+def test_the_parameters_maximise_the_posterior():
+    process, inputs, labels = fitted(14)
+    y, found = labels.numpy(), parameters_of(process)
+
+    def objective(parameters):
+        """Minus the logarithm of the posterior: equation 2.30, and log-normal priors."""
+        matrix = covariance(inputs, inputs, parameters) + sum(noise_of(parameters)) * np.eye(14)
+        prior = (((parameters - CENTRES) / SPREADS) ** 2).sum() / 2
+        return y @ np.linalg.solve(matrix, y) / 2 + np.linalg.slogdet(matrix)[1] / 2 + prior
+
+    gradient = [(objective(found + step) - objective(found - step)) / 2e-4 for step in 1e-4 * np.eye(len(found))]
+    np.testing.assert_allclose(gradient, 0, atol=5e-3)
+    best = minimize(objective, CENTRES, options={"maxiter": 20})
+    assert objective(found) <= best.fun + 1e-3 < objective(CENTRES)
+
+
+def test_columns_that_decide_have_short_length_scales():
+    process, *_ = fitted(60)
+    own = process.log_column.numpy()
+    everywhere, summary = own[:COLUMNS], own[COLUMNS:]
+    assert everywhere.argmin() == 1 and everywhere[1] < -0.3
+    assert summary.argmin() == 2 and summary[2] < -0.3
+    assert np.delete(summary, 2).min() > 0.1
+
+
+def test_it_tells_more_than_with_one_length_scale():
+    """Few labels, many columns, of which one decides."""
+    shapes = ((30,), (2,))
+    inputs, others = rows(30, 0, shapes), rows(200, 1, shapes)
+    labels = torch.from_numpy(normal_scores(inputs[0][:, 7].double().numpy()))
+
+    def correlation(process):
+        return np.corrcoef(process.fit(inputs, labels, 0)(*others).numpy(), others[0][:, 7].numpy())[0, 1]
+
+    stiff = DescriptionProcess(30, shapes)
+    stiff.priors["log_column"][:, 1] = 1e-3
+    assert correlation(DescriptionProcess(30, shapes)) > correlation(stiff) + 0.05
+
+
+@pytest.mark.parametrize("shapes", [((0,), (3,)), ((3,), (0,)), ((0,), (0,))])
+def test_a_part_without_columns_says_nothing(shapes):
+    inputs, others = rows(12, 0, shapes), rows(5, 1, shapes)
+    labels = torch.linspace(-1, 1, 12, dtype=torch.float64)
+    process = DescriptionProcess(12, shapes).fit(inputs, labels, 0)
+    assert process(*others).isfinite().all()
+    assert (process(*others).std() > 1e-3) == (sum(shape[0] for shape in shapes) > 0)
+    torch.testing.assert_close(process(*others)[:1], process(*[t[:1] for t in others]))
+
+
+def test_held_out_labels_are_told_as_without_them():
+    process, _, labels = fitted(12)
+    covariances = (process.factor @ process.factor.T).numpy()
+    found = process.held_out(labels).numpy()
+    for i in range(12):
+        rest = [j for j in range(12) if j != i]
+        expected = covariances[i, rest] @ np.linalg.solve(covariances[np.ix_(rest, rest)], labels.numpy()[rest])
+        assert found[i] == pytest.approx(expected, rel=1e-8, abs=1e-10)
+
+
+def test_a_search_that_goes_astray_comes_back():
+    """One label far from all others, and columns that tell labels exactly: no step may lead to a noise of 0."""
+    for seed in range(20):
+        rng, inputs = np.random.default_rng(seed), rows(20, seed)
+        labels = (rng.random(20) < 0.1) * 10 + 1e-3 * rng.normal(size=20)
+        process = DescriptionProcess(20, SHAPES)
+        process.fit(inputs, torch.from_numpy((labels - labels.mean()) / labels.std()), 0)
+        for name, prior in process.priors.items():
+            far = ((getattr(process, name) - prior[..., 0]) / prior[..., 1]).abs()
+            assert float(far.max()) <= 10 + 1e-9
+        assert torch.isfinite(process(*inputs)).all()
+
+
+def test_the_state_is_all_there_is_to_save():
+    process, *_ = fitted()
+    loaded = DescriptionProcess(25, SHAPES)
+    loaded.load_state_dict(process.state_dict())
+    others = rows(4, 5)
+    assert torch.equal(loaded(*others), process(*others))
+    assert all(value.dtype == torch.float64 for value in process.state_dict().values())
+
+
+def test_fitting_repeats_and_leaves_the_random_state_alone():
+    before = torch.get_rng_state()
+    one, other = fitted(12)[0], fitted(12)[0]
+    assert torch.equal(torch.get_rng_state(), before)
+    assert all(torch.equal(a, b) for a, b in zip(one.state_dict().values(), other.state_dict().values(), strict=True))
