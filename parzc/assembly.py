@@ -1,6 +1,8 @@
 """The parts that a preset names: encoder, networks, and the members beside them."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 import torch
 from torch import nn
@@ -9,13 +11,18 @@ from parzc.datasets import get_space
 from parzc.errors import InputError
 from parzc.features.encoders import Encoder, PaddedEncoder, TokenEncoder
 from parzc.features.graph_encoder import GraphEncoder
+from parzc.models.description_process import MEASURED, DescriptionProcess
 from parzc.models.fusion import GRAPHS, FusedRanker, graph_encoder
 from parzc.models.gaussian_process import GaussianProcess
 from parzc.models.mixer import MABN
 from parzc.models.token_mixer import TokenMixer
-from parzc.models.trees import BoostedTrees
-from parzc.models.weighed import MEASURED, Weighed, has_description
+from parzc.models.trees import BoostedTrees, ExtraTrees, Forest, RandomForest
 from parzc.presets import Preset
+
+Beside = DescriptionProcess | GaussianProcess | BoostedTrees | Forest
+DESCRIPTION = "description_process"
+"""The member that reads nothing but descriptions, and is left out where there are none."""
+FORESTS: Mapping[str, type[Forest]] = MappingProxyType({"extra_trees": ExtraTrees, "random_forest": RandomForest})
 
 
 def make_encoder(preset: Preset, space: str = "") -> Encoder:
@@ -62,9 +69,13 @@ def make_model(preset: Preset, shapes: Sequence[tuple[int, ...]], seed: int) -> 
         return TokenMixer(tokens, channels, scores, description, **preset.model_args)
 
 
-def make_beside(
-    name: str, labelled: int, shapes: Sequence[tuple[int, ...]]
-) -> GaussianProcess | BoostedTrees | Weighed:
+def names_beside(preset: Preset, shapes: Sequence[tuple[int, ...]]) -> tuple[str, ...]:
+    """Return the names in `beside` of the members that inputs with rows of `shapes` have; see `DESCRIPTION`."""
+    described = any(math.prod(shape) for shape in shapes[MEASURED:])
+    return tuple(name for name in preset.beside if described or name != DESCRIPTION)
+
+
+def make_beside(name: str, labelled: int, shapes: Sequence[tuple[int, ...]]) -> Beside:
     """Return the unfitted member called `name` of a preset's `beside`.
 
     Raises:
@@ -72,6 +83,11 @@ def make_beside(
     """
     if name == "gaussian_process":
         return GaussianProcess(labelled, shapes)
+    if name == DESCRIPTION:
+        return DescriptionProcess(labelled, shapes)
     if name == "boosted_trees":
-        return Weighed(labelled, shapes) if has_description(shapes) else BoostedTrees()
-    raise InputError(f"there is no member '{name}'; choose gaussian_process or boosted_trees")
+        return BoostedTrees()
+    if name in FORESTS:
+        return FORESTS[name](labelled)
+    known = ("gaussian_process", DESCRIPTION, "boosted_trees", *FORESTS)
+    raise InputError(f"there is no member '{name}'; choose among {', '.join(known)}")

@@ -21,7 +21,7 @@ from parzc.presets import Preset
 from parzc.pretraining import PretrainingConfig
 from parzc.training import TrainingConfig
 
-SCHEMA = 3
+SCHEMA = 4
 
 
 def write(path: Path, config: Mapping[str, Any], preset: Preset, tensors: Mapping[str, Tensor]) -> None:

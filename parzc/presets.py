@@ -36,12 +36,13 @@ class Preset:
         members: independently trained networks, whose scores are averaged.
         blocks: block statistics that enter.
         pretraining: without labels, before the training of `token_mixer`.
-        beside: members of other kinds: `gaussian_process`, from which the uncertainty then comes, and `boosted_trees`,
-            which where descriptions enter are one of several learners that are weighed (`parzc.models.weighed`); both
-            read `tokens`. Each counts as much as all networks together; where descriptions enter, as much as it tells
-            of held-out labels (`Ranker.shares_`).
-        described: whether these two and the networks also read what the architecture is made of
-            (`parzc.features.description`), if the space is known.
+        beside: members of other kinds, which read `tokens`: `gaussian_process`, from which the uncertainty then comes,
+            `boosted_trees`, `extra_trees`, `random_forest`, and `description_process`, which reads nothing but
+            descriptions of architectures and is left out where they do not enter.
+        weighed: whether each of these, and all networks together, count as much as they tell of held-out labels
+            (`parzc.stacking`); all count alike otherwise.
+        described: whether all members also read what the architecture is made of (`parzc.features.description`), if
+            the space is known.
     """
 
     encoder: Literal["padded", "tokens"]
@@ -54,6 +55,7 @@ class Preset:
     blocks: tuple[str, ...] = ()
     pretraining: PretrainingConfig = field(default_factory=lambda: PretrainingConfig(steps=0))
     beside: tuple[str, ...] = ()
+    weighed: bool = False
     graph: Literal["none", "gcn", "pinat"] = "none"
     graph_args: Mapping[str, Any] = field(default_factory=dict)
     described: bool = False
@@ -126,13 +128,21 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
     }
 )
 
-UNDESCRIBED = frozenset({"nb201"})
-"""Spaces whose descriptions `default` does not read."""
+UNDESCRIBED = frozenset({"", "nb201"})
+"""Spaces whose descriptions `default` does not read; networks of no known space have none."""
+DESCRIBED: Mapping[str, Any] = MappingProxyType(
+    {
+        "described": True,
+        "beside": ("gaussian_process", "extra_trees", "random_forest", "description_process"),
+        "weighed": True,
+    }
+)
+"""What changes in `default` where it reads descriptions. Chosen on architectures that no record is tested on."""
 
 
 def settings_of(preset: str, space: str) -> dict[str, Any]:
     """Return what changes in a preset with the search space, unless it is set, too."""
-    return {"described": True} if preset == "default" and space not in UNDESCRIBED else {}
+    return dict(DESCRIBED) if preset == "default" and space not in UNDESCRIBED else {}
 
 
 def get_preset(name: str) -> Preset:

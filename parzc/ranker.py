@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,19 +13,19 @@ from sklearn.base import BaseEstimator, RegressorMixin
 from torch import Tensor, nn
 
 from parzc import checkpoint
-from parzc.assembly import make_beside, make_encoder, make_model
+from parzc.assembly import DESCRIPTION, Beside, make_beside, make_encoder, make_model, names_beside
 from parzc.errors import InputError
 from parzc.features import FeatureTable, NodeFeatures
 from parzc.features.scaling import normal_scores
 from parzc.label_scale import orders_better, standard_scores
 from parzc.models.bayesian import sample_weights
-from parzc.models.description_process import DescriptionProcess
 from parzc.models.gaussian_process import GaussianProcess
+from parzc.models.process import Process
 from parzc.models.token_mixer import TokenMixer
-from parzc.models.trees import BoostedTrees
-from parzc.models.weighed import MEASURED, Weighed, has_description, stacking_weights
+from parzc.models.trees import Trees
 from parzc.presets import get_preset, settings_of
 from parzc.pretraining import continued, pretrain
+from parzc.stacking import folds, stacking_weights
 from parzc.training import train
 from parzc.uncertainty import expected_best
 
@@ -33,12 +34,14 @@ CANDIDATES = 20_000
 SHORTLIST = 400
 """Networks among which `suggest` looks for the best one."""
 GOALS = ("ranking", "best")
-ALIKE = 50
-"""Labels against which the belief counts that all members tell as much."""
 DRAWS = 32
 """Weight draws of each member behind `predict_dist`."""
 
+PROCESSES = ("gaussian_process", DESCRIPTION)
+"""Members that say what they would tell of each label without it."""
+
 Inputs = tuple[Tensor, ...]
+Targets = dict[str, Tensor]
 Features = FeatureTable | Sequence[NodeFeatures]
 
 
@@ -57,8 +60,9 @@ class Ranker(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # scikit-lea
         members_: what was trained: the neural networks, then what the preset has beside them.
         shapes_: sizes of one row of each model input.
         labelled_: number of labelled networks.
-        shares_: `(1 + len(beside),)` how much all networks together, and each member beside them, count in a score; of
-            sum 1. Without networks, or members beside them, there are fewer.
+        beside_: names of the members beside the networks.
+        shares_: `(1 + len(beside_),)` how much all networks together, and each member beside them, count in a score;
+            of sum 1. Without networks, or members beside them, there are fewer.
         offset_, scale_: `(members + 1,)` mean and standard deviation of each member's scores, and of their mean, over
             the features that the scaling was fitted on.
     """
@@ -104,9 +108,17 @@ class Ranker(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # scikit-lea
         self.shapes_ = [tuple(x.shape[1:]) for x in inputs]
         self.labelled_ = len(labels)
         everything = self._inputs(pool)
-        beside = self._fit_beside(inputs, labels, everything)
-        self.members_ = [*self._train_networks(inputs, labels, everything), *beside]
+        self.beside_ = names_beside(self.preset_, self.shapes_)
+        make_network = self._network_maker(everything)
+        networks = [self._trained(make_network(seed), inputs, labels, seed) for seed in self._seeds]
+        beside, targets = self._fit_beside(inputs, labels, everything)
+        self.members_ = [*networks, *beside]
+        columns = min(len(networks), 1) + len(beside)
+        self.shares_ = np.full(columns, 1 / columns)
         self._standardise(everything)
+        if self.preset_.weighed and beside:
+            self.shares_ = self._weigh(make_network, inputs, labels, targets, everything)
+            self._standardise(everything)
         return self
 
     def adapt(self, features: Features) -> "Ranker":
@@ -135,75 +147,89 @@ class Ranker(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # scikit-lea
         mean = self._mean(raw)
         self.offset_[-1], self.scale_[-1] = mean.mean(), max(mean.std(), 1e-12)
 
-    def _train_networks(self, inputs: Inputs, labels: NDArray[np.float64], pool: Inputs) -> list[nn.Module]:
-        seeds = [1000 * self.seed + member for member in range(self.preset_.members)]
-        networks = [make_model(self.preset_, self.shapes_, seed) for seed in seeds]
-        if networks and self.preset_.pretraining.steps and isinstance(networks[0], TokenMixer):
-            pretrain(networks[0], pool, self.preset_.pretraining, seeds[0])
-            networks = [continued(networks[0], seed) for seed in seeds]
-        targets = torch.from_numpy(labels).float()
-        for network, seed in zip(networks, seeds, strict=True):
-            train(network, inputs, targets, self.preset_.training, seed)
-        return networks
+    @property
+    def _seeds(self) -> list[int]:
+        return [1000 * self.seed + member for member in range(self.preset_.members)]
 
-    def _fit_beside(self, inputs: Inputs, labels: NDArray[np.float64], pool: Inputs) -> list[nn.Module]:
-        """Fit the members beside the networks, each on the scale of labels that suits it, and weigh all of them."""
-        plain, targets = (torch.from_numpy(scale(labels)) for scale in (standard_scores, normal_scores))
-        members: dict[str, nn.Module] = {}
-        if "gaussian_process" in self.preset_.beside:
-            members["gaussian_process"], targets = self._fit_process(inputs, labels, pool)
-        for name in self.preset_.beside:
-            member = make_beside(name, self.labelled_, self.shapes_)
-            if isinstance(member, Weighed):
-                members[name] = member.fit(inputs, targets, self.seed)
-            elif isinstance(member, BoostedTrees):
-                # A split puts untrainable networks aside, whose accuracies would take up the scale of a process.
-                members[name] = member.fit(inputs, plain, self.seed)
-        beside = [members[name] for name in self.preset_.beside]
-        self.shares_ = self._weigh(beside, targets)
-        return beside
+    def _network_maker(self, pool: Inputs) -> Callable[[int], nn.Module]:
+        """Return what makes an untrained network from a seed; all start from the same pre-training, if there is one."""
+        if self.preset_.members and self.preset_.pretraining.steps:
+            first = make_model(self.preset_, self.shapes_, self._seeds[0])
+            if isinstance(first, TokenMixer):
+                pretrain(first, pool, self.preset_.pretraining, self._seeds[0])
+                return partial(continued, first)
+        return partial(make_model, self.preset_, self.shapes_)
 
-    def _weigh(self, beside: Sequence[nn.Module], targets: Tensor) -> NDArray[np.float64]:
-        """Return the shares: equal ones, but where `Weighed` is among the members.
+    def _trained(self, network: nn.Module, inputs: Inputs, labels: NDArray[np.float64], seed: int) -> nn.Module:
+        train(network, inputs, torch.from_numpy(labels).float(), self.preset_.training, seed)
+        return network
 
-        What reads descriptions alone may tell far more than what reads everything, or less. So the process and
-        `Weighed` count as much as they tell of held-out labels, all the more the more labels there are; the networks,
-        of which nothing held-out is known, share with the process, which reads what they read.
+    def _fit_beside(self, inputs: Inputs, labels: NDArray[np.float64], pool: Inputs) -> tuple[list[nn.Module], Targets]:
+        """Fit the members beside the networks; return with them what each of them learned.
+
+        That is the labels on the scale on which what the processes tell of held-out ones orders them best.
         """
-        networks = min(self.preset_.members, 1)
-        alike = np.full(networks + len(beside), 1 / (networks + len(beside)))
-        processes = [member for member in beside if isinstance(member, GaussianProcess)]
-        weighed = [member for member in beside if isinstance(member, Weighed) and len(member.held_out)]
-        if not (processes and weighed):
-            return alike
-        rows = weighed[0].held_out
-        told = torch.stack([processes[0].held_out(targets)[rows], weighed[0].told], 1)
-        of_all, of_descriptions = stacking_weights(told, targets[rows]).tolist()
-        each = of_all / (networks + 1)
-        found = np.array([*[each] * networks, *(of_descriptions if m is weighed[0] else each for m in beside)])
-        shares: NDArray[np.float64] = (len(targets) * found + ALIKE * alike) / (len(targets) + ALIKE)
-        return shares
+        plain, ranks = (torch.from_numpy(scale(labels)) for scale in (standard_scores, normal_scores))
+        (members, ahead), (others, behind) = (self._fit_processes(inputs, t, pool) for t in (plain, ranks))
+        chosen = plain
+        if not (members and orders_better(ahead, behind, labels)):
+            members, chosen = others, ranks
+        # A split puts untrainable networks aside, whose accuracies would take up the scale of a process.
+        targets = {name: plain if name == "boosted_trees" else chosen for name in self.beside_}
+        for name in self.beside_:
+            if name not in members:
+                members[name] = self._fit_member(name, inputs, targets[name], pool)
+        return [members[name] for name in self.beside_], targets
 
-    def _fit_process(self, inputs: Inputs, labels: NDArray[np.float64], pool: Inputs) -> tuple[GaussianProcess, Tensor]:
-        """Return the process and its targets, on the scale of labels on which held-out ones are ordered best."""
-        scaled = [torch.from_numpy(scale(labels)) for scale in (standard_scores, normal_scores)]
-        (plain, ahead), (ranks, behind) = (self._fit_and_hold_out(inputs, targets, pool) for targets in scaled)
-        return (plain, scaled[0]) if orders_better(ahead, behind, labels) else (ranks, scaled[1])
-
-    def _fit_and_hold_out(
+    def _fit_processes(
         self, inputs: Inputs, targets: Tensor, pool: Inputs
-    ) -> tuple[GaussianProcess, NDArray[np.float64]]:
-        """Fit the process, and return with it what it tells of each target without it.
+    ) -> tuple[dict[str, Beside], NDArray[np.float64]]:
+        """Fit the processes among the members, and return what they tell of each target without it."""
+        names = [name for name in self.beside_ if name in PROCESSES]
+        members = {name: self._fit_member(name, inputs, targets, pool) for name in names}
+        held_out = [member.held_out(targets).numpy() for member in members.values() if isinstance(member, Process)]
+        if not held_out:
+            return members, np.zeros(len(targets))
+        told = np.stack(held_out, 1)
+        weights = stacking_weights(told, targets.numpy())
+        return members, told @ (weights if weights.any() else np.ones(len(weights)))
 
-        Where descriptions enter, a process on them alone has its say in what is told.
+    def _fit_member(self, name: str, inputs: Inputs, targets: Tensor, pool: Inputs) -> Beside:
+        member = make_beside(name, len(targets), self.shapes_)
+        if isinstance(member, GaussianProcess):
+            return member.fit(inputs, targets, pool, self.seed)
+        return member.fit(inputs, targets, self.seed)
+
+    def _weigh(
+        self,
+        make_network: Callable[[int], nn.Module],
+        inputs: Inputs,
+        labels: NDArray[np.float64],
+        targets: Targets,
+        pool: Inputs,
+    ) -> NDArray[np.float64]:
+        """Return the shares with which members that learned some of the labels tell the others best.
+
+        One network stands for all; with fewer labels than can be held out, the shares stay as they are.
         """
-        process = GaussianProcess(self.labelled_, self.shapes_).fit(inputs, targets, pool, self.seed)
-        told = [process.held_out(targets)]
-        if has_description(self.shapes_):
-            described = DescriptionProcess(self.labelled_, self.shapes_[MEASURED:])
-            told.append(described.fit(inputs[MEASURED:], targets, self.seed).held_out(targets))
-        together = torch.stack(told, 1)
-        return process, (together @ stacking_weights(together, targets)).numpy()
+        told, rows, first = [], [], self._seeds[:1]
+        for learned, held_out in folds(len(labels), self.seed):
+            ours, others = (tuple(t[chosen] for t in inputs) for chosen in (learned, held_out))
+            columns = []
+            for seed in first:
+                network = self._trained(make_network(seed), ours, labels[learned], seed)
+                everywhere = _score(network, pool)
+                columns.append((_score(network, others) - everywhere.mean()) / max(everywhere.std(), 1e-12))
+            for name in self.beside_:
+                columns.append(_score(self._fit_member(name, ours, targets[name][learned], pool), others))
+            told.append(np.stack(columns, 1))
+            rows.append(held_out)
+        if not told:
+            return self.shares_
+        weights = stacking_weights(np.concatenate(told), targets[self.beside_[0]].numpy()[np.concatenate(rows)])
+        # What is added up are standardised scores: those of the networks are so here, too.
+        shares: NDArray[np.float64] = weights * [*[1.0] * len(first), *self.scale_[len(self._seeds) : -1]]
+        return shares / shares.sum() if shares.any() else self.shares_
 
     def predict(self, features: Features) -> NDArray[np.float64]:
         """Return `(n,)` scores, bigger is better, of mean 0 and spread 1 where the scaling was fitted.
@@ -299,7 +325,8 @@ class Ranker(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # scikit-lea
 
     def _restore_members(self, tensors: Mapping[str, Tensor]) -> None:
         count = len({name.split(".")[1] for name in tensors if name.startswith("members.")})
-        if count != self.preset_.members + len(self.preset_.beside):
+        self.beside_ = names_beside(self.preset_, self.shapes_)
+        if count != self.preset_.members + len(self.beside_):
             raise ValueError(f"there are tensors of {count} members, but config.json names others")
         shares = count - self.preset_.members + bool(self.preset_.members)
         for name, size in (("offset", count + 1), ("scale", count + 1), ("shares", shares)):
@@ -308,15 +335,15 @@ class Ranker(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # scikit-lea
         if self.scale_.min() <= 0 or self.shares_.min() < 0 or abs(self.shares_.sum() - 1) > 1e-6:
             raise ValueError("a scale is not positive, or the shares of the members are none")
         parts = [checkpoint.part(tensors, f"members.{index}.") for index in range(count)]
-        for name, part in zip(self.preset_.beside, parts[self.preset_.members :], strict=True):
+        for name, part in zip(self.beside_, parts[self.preset_.members :], strict=True):
             # Their size is a number of config.json: nothing is built before the tensors are known to be of that size.
             with torch.device("meta"):
                 checkpoint.check_state(make_beside(name, self.labelled_, self.shapes_), part)
         self.members_ = [make_model(self.preset_, self.shapes_, seed=0) for _ in range(self.preset_.members)]
-        self.members_ += [make_beside(name, self.labelled_, self.shapes_) for name in self.preset_.beside]
+        self.members_ += [make_beside(name, self.labelled_, self.shapes_) for name in self.beside_]
         for member, part in zip(self.members_, parts, strict=True):
             checkpoint.fill(member, part)
-            if isinstance(member, BoostedTrees | Weighed):
+            if isinstance(member, Trees):
                 member.check(self.shapes_)
 
     def _inputs(self, table: FeatureTable) -> Inputs:

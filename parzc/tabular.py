@@ -14,7 +14,7 @@ from parzc.features import FeatureTable
 from parzc.features.scaling import normal_scores
 from parzc.label_scale import standard_scores
 from parzc.models.baselines import BASELINES
-from parzc.models.weighed import MEASURED
+from parzc.models.description_process import MEASURED
 from parzc.presets import get_preset, settings_of
 
 

@@ -5,12 +5,12 @@ from dataclasses import FrozenInstanceError, asdict, replace
 
 import pytest
 
-from parzc.assembly import make_encoder
+from parzc.assembly import make_beside, make_encoder
 from parzc.datasets import list_spaces
 from parzc.errors import InputError
 from parzc.features import list_proxies, list_statistics, shipped
 from parzc.models.fusion import GRAPHS
-from parzc.presets import GRAPH_SETTINGS, PRESETS, Preset, get_preset, settings_of
+from parzc.presets import DESCRIBED, GRAPH_SETTINGS, PRESETS, Preset, get_preset, settings_of
 from parzc.pretraining import PretrainingConfig
 from parzc.training import TrainingConfig
 
@@ -111,14 +111,16 @@ def test_presets_name_what_there_is(name):
     assert set(preset.statistics) <= set(list_statistics()) and set(preset.scores) <= set(list_proxies())
     assert (preset.encoder, preset.model) in {("padded", "mabn"), ("tokens", "token_mixer")}
     assert set(preset.blocks) <= {"expressivity", "trainability"}
-    assert set(preset.beside) <= {"gaussian_process", "boosted_trees"}
+    shapes = [(5, 4), (2,), (0,), (11,), (6,)]
+    assert all(make_beside(name, 9, shapes) for name in (*preset.beside, *DESCRIBED["beside"]))
     assert preset.model == "token_mixer" or not (preset.beside or preset.blocks or preset.pretraining.steps)
 
 
 @pytest.mark.parametrize("space", list_spaces())
 def test_default_reads_descriptions_in_all_spaces_but_nb201(space):
     preset = get_preset("default").override(settings_of("default", space))
-    assert preset == replace(PRESETS["default"], described=space != "nb201")
+    assert preset == (PRESETS["default"] if space == "nb201" else replace(PRESETS["default"], **DESCRIBED))
+    assert preset.described == (space != "nb201")
     named = make_encoder(preset, space).described
     assert (named and named.name) == (None if space == "nb201" else space)
     assert settings_of("paper", space) == {}

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from parzc.models.process import Process, flat, scaled
+from parzc.models.process import Prior, Process, flat, scaled
 
+MEASURED = 3
+"""Inputs of a ranker before those that describe the architecture."""
 AMPLITUDE, LENGTH = (0.0, 2.0), (1.0, 0.5)
 """Mean and deviation of the logarithms of amplitude and length scale of a kernel; parts that add up have a long one."""
 PLACE, SUMMED = (0.0, 0.5), (0.0, 1.0)
@@ -25,7 +27,8 @@ class DescriptionProcess(Process):
 
     Args:
         labelled: number of labelled networks.
-        shapes: of one row of the two parts of `parzc.features.description.describe`, as the encoder scales them.
+        shapes: of one row of each input of a ranker; those behind `MEASURED` are the two parts of
+            `parzc.features.description.describe`, and all that is read.
 
     Source: Rasmussen and Williams, "Gaussian Processes for Machine Learning", 2006, section 5.1.
     """
@@ -35,9 +38,9 @@ class DescriptionProcess(Process):
     log_column: Tensor
 
     def __init__(self, labelled: int, shapes: Sequence[tuple[int, ...]]) -> None:
-        sizes = [math.prod(shape) for shape in shapes]
+        sizes = [math.prod(shape) for shape in shapes[MEASURED:]]
         self.columns = [sum(sizes), sizes[1]]
-        priors = {
+        priors: dict[str, Sequence[Prior]] = {
             "log_amplitude": [AMPLITUDE] * 2,
             "log_length": [LENGTH] * 2,
             "log_column": [PLACE] * self.columns[0] + [SUMMED] * self.columns[1],
@@ -48,12 +51,15 @@ class DescriptionProcess(Process):
         """Learn from labelled networks.
 
         Args:
-            inputs: both parts of their descriptions.
+            inputs: of these, as a ranker has them.
             targets: `(labelled,)` their accuracies, scaled to mean 0 and spread 1 or to normal scores.
             seed: of the labels that the kernel's parameters are fitted to, where there are more than `LABELS`.
         """
-        self._learn(flat(inputs), targets, seed)
+        self._learn(self._points(inputs), targets, seed)
         return self
+
+    def _points(self, inputs: Sequence[Tensor]) -> Tensor:
+        return flat(inputs[MEASURED:])
 
     def _compare(self, left: Tensor, right: Tensor) -> Compared:
         """Return the columns that each kernel sees of both."""

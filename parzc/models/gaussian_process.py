@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from parzc.models.process import Process, flat, scaled
+from parzc.models.process import Process, scaled
 
 LINEAR = 2
 AMPLITUDE, DESCRIBED = (-math.log(5), 0.7), (-4.0, 2.0)
@@ -43,9 +43,7 @@ class GaussianProcess(Process):
         described = len(shapes) - 3
         amplitudes = [AMPLITUDE] * (LINEAR + 2) + [DESCRIBED] * described
         sizes = [math.prod(shape) for shape in shapes]
-        super().__init__(
-            labelled, sum(sizes), {"log_amplitude": amplitudes, "log_length": [LENGTH] * (2 + described)}
-        )
+        super().__init__(labelled, sum(sizes), {"log_amplitude": amplitudes, "log_length": [LENGTH] * (2 + described)})
         self.sizes = sizes
         for name in ("direction", "origin"):
             self.register_buffer(name, torch.zeros(sizes[1], dtype=torch.float64))
@@ -66,7 +64,7 @@ class GaussianProcess(Process):
             deviation = float(spread[0]) / math.sqrt(len(scores))
             # Scores that do not vary have no component, and a rounding error must not become one.
             self.direction = directions[0] / deviation if deviation > 1e-6 else torch.zeros_like(self.origin)
-        self._learn(flat(inputs), targets, seed)
+        self._learn(self._points(inputs), targets, seed)
         return self
 
     def _views(self, points: Tensor) -> tuple[list[Tensor], list[Tensor]]:

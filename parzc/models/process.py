@@ -1,5 +1,6 @@
 """What every Gaussian process here does with its kernel: learn from labels, predict, say how sure it is."""
 
+import math
 from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any
@@ -64,9 +65,13 @@ class Process(nn.Module):
     def _largest(self) -> Tensor:
         """Return about how large the kernel may get; rounding errors grow with it."""
 
+    def _points(self, inputs: Sequence[Tensor]) -> Tensor:
+        """Return what is read of the inputs `(n, ...)`, `(n, columns)`."""
+        return flat(inputs)
+
     def forward(self, *inputs: Tensor) -> Tensor:
         """Return the posterior mean `(batch,)` of each network's accuracy, on the scale of the targets."""
-        return self._between(flat(inputs), self.points) @ self.weights
+        return self._between(self._points(inputs), self.points) @ self.weights
 
     def held_out(self, targets: Tensor) -> Tensor:
         """Return what the process would predict of each of the targets that it learned, `(labelled,)`, without it.
@@ -78,13 +83,13 @@ class Process(nn.Module):
 
     def variance(self, *inputs: Tensor) -> Tensor:
         """Return the posterior variance `(batch,)` of each network's accuracy, label noise included."""
-        points = flat(inputs)
+        points = self._points(inputs)
         explained = self._whitened(points).square().sum(0)
         return self._own(points) - explained + self.log_noise.exp()
 
     def covariance(self, *inputs: Tensor) -> Tensor:
         """Return the posterior covariance `(batch, batch)` of the networks' accuracies, without label noise."""
-        points = flat(inputs)
+        points = self._points(inputs)
         white = self._whitened(points)
         return self._between(points, points) - white.T @ white
 
@@ -99,7 +104,7 @@ class Process(nn.Module):
 
         Source: Cohn, "Neural Network Exploration Using Optimal Experiment Design", 1996.
         """
-        points = flat(candidates)
+        points = self._points(candidates)
         drawn = torch.randperm(len(points), generator=torch.Generator().manual_seed(seed))[:reference]
         white = self._whitened(points)
         shared = self._between(points[drawn], points) - white[:, drawn].T @ white
@@ -173,4 +178,4 @@ def flat(inputs: Sequence[Tensor]) -> Tensor:
 
 def scaled(t: Tensor) -> Tensor:
     """Return columns scaled so that a product, and a squared distance, is a mean over them."""
-    return t / max(t.shape[1], 1) ** 0.5
+    return t / math.sqrt(max(t.shape[1], 1))

@@ -10,6 +10,7 @@ from scipy.optimize import minimize
 from parzc.features.scaling import normal_scores
 from parzc.models.description_process import DescriptionProcess
 
+MEASURED = ((3, 4), (5,), (2,))
 SHAPES = ((6,), (4,))
 COLUMNS = 10
 """Of both parts: so many own length scales has the first kernel, and four the second."""
@@ -20,23 +21,28 @@ JITTER = 1e-5
 
 def rows(n, seed, shapes=SHAPES):
     generator = torch.Generator().manual_seed(seed)
-    return [torch.randint(0, 3, (n, *shape), generator=generator).float() - 1 for shape in shapes]
+    measured = [torch.randn(n, *shape, generator=generator) for shape in MEASURED]
+    return measured + [torch.randint(0, 3, (n, *shape), generator=generator).float() - 1 for shape in shapes]
+
+
+def process_of(n, shapes=SHAPES):
+    return DescriptionProcess(n, (*MEASURED, *shapes))
 
 
 def labels_of(inputs):
     """Labels that follow one place, and one column of the summary."""
-    return torch.from_numpy(normal_scores((inputs[0][:, 1] + inputs[1][:, 2].square()).double().numpy()))
+    return torch.from_numpy(normal_scores((inputs[3][:, 1] + inputs[4][:, 2].square()).double().numpy()))
 
 
 def fitted(n=25, seed=0):
     inputs = rows(n, seed)
-    return DescriptionProcess(n, SHAPES).fit(inputs, labels_of(inputs), seed), inputs, labels_of(inputs)
+    return process_of(n).fit(inputs, labels_of(inputs), seed), inputs, labels_of(inputs)
 
 
 def covariance(ours, theirs, parameters):
     """One pair at a time; Rasmussen and Williams, equation 5.1 with a diagonal matrix."""
     amplitudes, lengths, own = np.exp(parameters[:2]), np.exp(parameters[2:4]), np.exp(parameters[4:-1])
-    ours, theirs = (np.concatenate([t.double().numpy() for t in inputs], 1) for inputs in (ours, theirs))
+    ours, theirs = (np.concatenate([t.double().numpy() for t in inputs[3:]], 1) for inputs in (ours, theirs))
     total = np.zeros((len(ours), len(theirs)))
     kernels = zip(amplitudes, lengths, (own[:COLUMNS], own[COLUMNS:]), (slice(None), slice(6, None)), strict=True)
     for amplitude, length, scales, seen in kernels:
@@ -100,24 +106,31 @@ def test_it_tells_more_than_with_one_length_scale():
     """Few labels, many columns, of which one decides."""
     shapes = ((30,), (2,))
     inputs, others = rows(30, 0, shapes), rows(200, 1, shapes)
-    labels = torch.from_numpy(normal_scores(inputs[0][:, 7].double().numpy()))
+    labels = torch.from_numpy(normal_scores(inputs[3][:, 7].double().numpy()))
 
     def correlation(process):
-        return np.corrcoef(process.fit(inputs, labels, 0)(*others).numpy(), others[0][:, 7].numpy())[0, 1]
+        return np.corrcoef(process.fit(inputs, labels, 0)(*others).numpy(), others[3][:, 7].numpy())[0, 1]
 
-    stiff = DescriptionProcess(30, shapes)
+    stiff = process_of(30, shapes)
     stiff.priors["log_column"][:, 1] = 1e-3
-    assert correlation(DescriptionProcess(30, shapes)) > correlation(stiff) + 0.05
+    assert correlation(process_of(30, shapes)) > correlation(stiff) + 0.05
 
 
 @pytest.mark.parametrize("shapes", [((0,), (3,)), ((3,), (0,)), ((0,), (0,))])
 def test_a_part_without_columns_says_nothing(shapes):
     inputs, others = rows(12, 0, shapes), rows(5, 1, shapes)
     labels = torch.linspace(-1, 1, 12, dtype=torch.float64)
-    process = DescriptionProcess(12, shapes).fit(inputs, labels, 0)
+    process = process_of(12, shapes).fit(inputs, labels, 0)
     assert process(*others).isfinite().all()
     assert (process(*others).std() > 1e-3) == (sum(shape[0] for shape in shapes) > 0)
     torch.testing.assert_close(process(*others)[:1], process(*[t[:1] for t in others]))
+
+
+def test_what_was_measured_is_not_read():
+    process, *_ = fitted(12)
+    others, again = rows(5, 3), rows(5, 4)
+    assert torch.equal(process(*others), process(*again[:3], *others[3:]))
+    assert not torch.equal(process(*others), process(*again))
 
 
 def test_held_out_labels_are_told_as_without_them():
@@ -135,7 +148,7 @@ def test_a_search_that_goes_astray_comes_back():
     for seed in range(20):
         rng, inputs = np.random.default_rng(seed), rows(20, seed)
         labels = (rng.random(20) < 0.1) * 10 + 1e-3 * rng.normal(size=20)
-        process = DescriptionProcess(20, SHAPES)
+        process = process_of(20)
         process.fit(inputs, torch.from_numpy((labels - labels.mean()) / labels.std()), 0)
         for name, prior in process.priors.items():
             far = ((getattr(process, name) - prior[..., 0]) / prior[..., 1]).abs()
@@ -145,7 +158,7 @@ def test_a_search_that_goes_astray_comes_back():
 
 def test_the_state_is_all_there_is_to_save():
     process, *_ = fitted()
-    loaded = DescriptionProcess(25, SHAPES)
+    loaded = process_of(25)
     loaded.load_state_dict(process.state_dict())
     others = rows(4, 5)
     assert torch.equal(loaded(*others), process(*others))

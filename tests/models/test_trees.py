@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 import torch
-from sklearn.ensemble import ExtraTreesRegressor, GradientBoostingRegressor
+from sklearn.ensemble import ExtraTreesRegressor, GradientBoostingRegressor, RandomForestRegressor
 
-from parzc.models.trees import BoostedTrees, ExtraTrees
+from parzc.models.trees import BoostedTrees, ExtraTrees, RandomForest
 
 SHAPES = ((3, 4), (5,), (2,))
 COLUMNS = 19
@@ -126,23 +126,27 @@ def test_trees_that_lead_in_circles_come_to_an_end():
     assert trees(*rows(2, 0)).tolist() == [75.0, 75.0]
 
 
-# extremely randomised trees
+# forests
 
 
-def extra_estimator(inputs, labels, seed, depth, leaves):
-    learner = ExtraTreesRegressor(
+FORESTS = {ExtraTrees: ExtraTreesRegressor, RandomForest: RandomForestRegressor}
+
+
+def forest_estimator(forest, inputs, labels, seed, depth, leaves):
+    learner = FORESTS[forest](
         n_estimators=300, max_features=0.3, max_depth=depth, max_leaf_nodes=leaves, random_state=seed
     )
     return learner.fit(matrix(inputs), labels.numpy())
 
 
+@pytest.mark.parametrize("forest", FORESTS)
 @pytest.mark.parametrize(
     ("n", "seed", "depth", "leaves"), [(2, 0, 2, 2), (3, 1, 3, 3), (40, 7, 24, 40), (300, 0, 24, 256)]
 )
-def test_predictions_of_extra_trees_are_those_of_the_estimator(n, seed, depth, leaves):
+def test_predictions_of_forests_are_those_of_the_estimator(forest, n, seed, depth, leaves):
     inputs, others = rows(n, seed), rows(50, 90)
     labels = labels_of(inputs)
-    trees, learner = ExtraTrees(n).fit(inputs, labels, seed), extra_estimator(inputs, labels, seed, depth, leaves)
+    trees, learner = forest(n).fit(inputs, labels, seed), forest_estimator(forest, inputs, labels, seed, depth, leaves)
     for given in (inputs, others):
         np.testing.assert_allclose(trees(*given).numpy(), learner.predict(matrix(given)), rtol=0, atol=1e-12)
     assert trees(*others).dtype == torch.float64 and trees(*others).std() > 0
@@ -156,7 +160,12 @@ def test_extra_trees_know_the_labels_that_they_have_seen(n):
     torch.testing.assert_close(ExtraTrees(n).fit(inputs, labels_of(inputs), 0)(*inputs), labels_of(inputs))
 
 
-def test_extra_trees_have_at_most_256_leaves():
+def test_trees_of_a_random_forest_have_not_seen_all_labels():
+    inputs = rows(20, 0)
+    assert (RandomForest(20).fit(inputs, labels_of(inputs), 0)(*inputs) - labels_of(inputs)).abs().min() > 1e-3
+
+
+def test_forests_have_at_most_256_leaves_in_a_tree():
     inputs = rows(300, 0)
     trees = ExtraTrees(300).fit(inputs, labels_of(inputs), 0)
     leaves = (trees.child[:, :, 0] == torch.arange(511)).sum(1)
@@ -164,17 +173,19 @@ def test_extra_trees_have_at_most_256_leaves():
     assert (trees(*inputs) - labels_of(inputs)).abs().max() > 1e-3
 
 
-def test_extra_trees_learn_from_fewer_labels_than_they_have_place_for():
+@pytest.mark.parametrize("forest", FORESTS)
+def test_forests_learn_from_fewer_labels_than_they_have_place_for(forest):
     inputs, others = rows(40, 0), rows(30, 1)
     few = [t[:32] for t in inputs]
-    found = ExtraTrees(40).fit(few, labels_of(few), 0)(*others)
-    learner = extra_estimator(few, labels_of(few), 0, 24, 40)
+    found = forest(40).fit(few, labels_of(few), 0)(*others)
+    learner = forest_estimator(forest, few, labels_of(few), 0, 24, 40)
     np.testing.assert_allclose(found.numpy(), learner.predict(matrix(others)), rtol=0, atol=1e-12)
 
 
-def test_the_state_of_extra_trees_is_all_there_is_to_save():
+@pytest.mark.parametrize("forest", FORESTS)
+def test_the_state_of_a_forest_is_all_there_is_to_save(forest):
     inputs, others = rows(20, 0), rows(30, 1)
-    trees, loaded = ExtraTrees(20).fit(inputs, labels_of(inputs), 0), ExtraTrees(20)
+    trees, loaded = forest(20).fit(inputs, labels_of(inputs), 0), forest(20)
     loaded.load_state_dict(trees.state_dict())
     loaded.check(SHAPES)
     assert torch.equal(loaded(*others), trees(*others))

@@ -1,0 +1,88 @@
+"""Weights from held-out predictions against a search for the most probable ones, and what is held out."""
+
+import numpy as np
+import pytest
+from scipy.optimize import minimize
+
+from parzc import stacking
+from parzc.stacking import folds, stacking_weights
+
+
+def told_of(seen, noises, seed=1):
+    """What members tell that see the labels through noise of these deviations."""
+    rng = np.random.default_rng(seed)
+    return np.stack([seen + noise * rng.normal(size=len(seen)) for noise in noises], 1)
+
+
+def labels(n, seed=0):
+    values = np.random.default_rng(seed).normal(size=n)
+    return values - values.mean()
+
+
+@pytest.mark.parametrize(("n", "noises"), [(12, (0.5, 1, 2)), (60, (0.3, 0.3)), (60, (0.1, 3, 3, 3)), (30, (1,))])
+def test_weights_are_the_most_probable_ones(n, noises):
+    seen = labels(n)
+    told = told_of(seen, noises)
+    slopes = np.array([(column @ seen) / (column @ column) for column in told.T])
+    assert (slopes > 0).all()
+    calibrated, equal = told * slopes, 1 / len(noises)
+    noise = np.mean((seen - calibrated.mean(1)) ** 2)
+
+    def objective(weights):
+        """Minus the logarithm of the posterior, with noise of a label known and a normal prior."""
+        error = ((seen - calibrated @ weights) ** 2).sum() / (2 * noise)
+        return error + ((weights - equal) ** 2).sum() / (2 * 0.3**2)
+
+    best = minimize(objective, np.full(len(noises), equal), bounds=[(0, None)] * len(noises), tol=1e-14).x
+    np.testing.assert_allclose(stacking_weights(told, seen), best * slopes, atol=1e-6)
+
+
+def test_the_scale_of_a_member_does_not_matter():
+    seen = labels(25)
+    told = told_of(seen, (0.5, 1))
+    expected = stacking_weights(told, seen)
+    np.testing.assert_allclose(stacking_weights(told * [10, 0.1], seen), expected / [10, 0.1])
+
+
+def test_few_labels_leave_members_nearly_alike_and_many_do_not():
+    few, many = labels(10), labels(5000)
+    shares = [stacking_weights(told_of(seen, (0.7, 1.0)), seen) for seen in (few, many)]
+    few_share, many_share = (weights[0] / weights.sum() for weights in shares)
+    assert 0.4 < few_share < 0.7
+    # The best linear combination of the two takes them by the inverse of their noise.
+    assert many_share == pytest.approx(1 / 0.49 / (1 / 0.49 + 1), abs=0.03)
+
+
+def test_what_tells_nothing_or_the_opposite_does_not_count():
+    seen = labels(40)
+    told = np.stack([seen, -seen, np.zeros(40)], 1)
+    weights = stacking_weights(told, seen)
+    assert weights[0] > 0.5 and weights[1] == weights[2] == 0
+    assert (stacking_weights(-told[:, :1], seen) == 0).all()
+    assert (stacking_weights(np.ones((12, 2)), np.zeros(12)) == 0).all()
+
+
+@pytest.mark.parametrize("n", [10, 33, 400])
+def test_each_label_is_held_out_once(n):
+    parts = list(folds(n, 3))
+    assert len(parts) == 5
+    assert sorted(np.concatenate([test for _, test in parts]).tolist()) == list(range(n))
+    for train, test in parts:
+        assert sorted([*train, *test]) == list(range(n)) and len(test) in (n // 5, n // 5 + 1)
+
+
+def test_of_many_labels_one_part_is_held_out(monkeypatch):
+    ((train, test),) = folds(401, 3)
+    assert len(test) == 81 and sorted([*train, *test]) == list(range(401))
+    monkeypatch.setattr(stacking, "FEW", 20)
+    assert len(list(folds(21, 0))) == 1
+
+
+@pytest.mark.parametrize("n", [0, 2, 9])
+def test_few_labels_are_not_held_out(n):
+    assert list(folds(n, 0)) == []
+
+
+def test_the_seed_decides_what_is_held_out():
+    first, again, other = ([test.tolist() for _, test in folds(30, seed)] for seed in (5, 5, -1))
+    assert first == again != other
