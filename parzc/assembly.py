@@ -1,8 +1,7 @@
 """The parts that a preset names: encoder, networks, and the members beside them."""
 
 import math
-from collections.abc import Mapping, Sequence
-from types import MappingProxyType
+from collections.abc import Sequence
 
 import torch
 from torch import nn
@@ -16,13 +15,12 @@ from parzc.models.fusion import GRAPHS, FusedRanker, graph_encoder
 from parzc.models.gaussian_process import GaussianProcess
 from parzc.models.mixer import MABN
 from parzc.models.token_mixer import TokenMixer
-from parzc.models.trees import BoostedTrees, ExtraTrees, Forest, RandomForest
+from parzc.models.trees import BoostedTrees, RandomForest
 from parzc.presets import Preset
 
-Beside = DescriptionProcess | GaussianProcess | BoostedTrees | Forest
+Beside = DescriptionProcess | GaussianProcess | BoostedTrees | RandomForest
 DESCRIPTION = "description_process"
 """The member that reads nothing but descriptions, and is left out where there are none."""
-FORESTS: Mapping[str, type[Forest]] = MappingProxyType({"extra_trees": ExtraTrees, "random_forest": RandomForest})
 
 
 def make_encoder(preset: Preset, space: str = "") -> Encoder:
@@ -87,7 +85,7 @@ def make_beside(name: str, labelled: int, shapes: Sequence[tuple[int, ...]]) -> 
         return DescriptionProcess(labelled, shapes)
     if name == "boosted_trees":
         return BoostedTrees()
-    if name in FORESTS:
-        return FORESTS[name](labelled)
-    known = ("gaussian_process", DESCRIPTION, "boosted_trees", *FORESTS)
+    if name == "random_forest":
+        return RandomForest(labelled)
+    known = ("gaussian_process", DESCRIPTION, "boosted_trees", "random_forest")
     raise InputError(f"there is no member '{name}'; choose among {', '.join(known)}")

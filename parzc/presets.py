@@ -37,8 +37,8 @@ class Preset:
         blocks: block statistics that enter.
         pretraining: without labels, before the training of `token_mixer`.
         beside: members of other kinds, which read `tokens`: `gaussian_process`, from which the uncertainty then comes,
-            `boosted_trees`, `extra_trees`, `random_forest`, and `description_process`, which reads nothing but
-            descriptions of architectures and is left out where they do not enter.
+            `boosted_trees`, `random_forest`, and `description_process`, which reads nothing but descriptions of
+            architectures and is left out where they do not enter.
         weighed: whether each of these, and all networks together, count as much as they tell of held-out labels
             (`parzc.stacking`); all count alike otherwise.
         described: whether all members also read what the architecture is made of (`parzc.features.description`), if
@@ -133,7 +133,7 @@ UNDESCRIBED = frozenset({"", "nb201"})
 DESCRIBED: Mapping[str, Any] = MappingProxyType(
     {
         "described": True,
-        "beside": ("gaussian_process", "extra_trees", "random_forest", "description_process"),
+        "beside": ("gaussian_process", "random_forest", "description_process"),
         "weighed": True,
     }
 )

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from sklearn.ensemble import ExtraTreesRegressor, GradientBoostingRegressor, RandomForestRegressor
+from sklearn.ensemble import GradientBoostingRegressor, RandomForestRegressor
 from torch import Tensor, nn
 
 TREES = 300
@@ -93,22 +93,22 @@ class BoostedTrees(Trees):
         return self
 
 
-class Forest(Trees):
-    """Trees that are grown independently of each other, and whose mean is predicted.
+class RandomForest(Trees):
+    """Trees that are grown on labels drawn with replacement, and whose mean is predicted.
 
     Args:
         labelled: number of labels, which bounds the size of the trees.
-    """
 
-    grower: type[ExtraTreesRegressor] | type[RandomForestRegressor]
+    Source: Breiman, "Random Forests", 2001.
+    """
 
     def __init__(self, labelled: int) -> None:
         self.leaves = min(labelled, 256)
         super().__init__(nodes=2 * self.leaves - 1, depth=min(self.leaves, 24))
 
-    def fit(self, inputs: Sequence[Tensor], targets: Tensor, seed: int) -> "Forest":
+    def fit(self, inputs: Sequence[Tensor], targets: Tensor, seed: int) -> "RandomForest":
         """Learn `(n,)` targets from the columns of all inputs, `(n, ...)` each."""
-        learner = self.grower(
+        learner = RandomForestRegressor(
             n_estimators=TREES,
             max_features=0.3,
             max_depth=self.depth,
@@ -118,24 +118,6 @@ class Forest(Trees):
         learner.fit(_columns(inputs).numpy(), targets.double().numpy())
         self.take(learner.estimators_, 0.0, 1 / TREES)
         return self
-
-
-class ExtraTrees(Forest):
-    """Extremely randomised trees: each sees all labels, and splits where chance says.
-
-    Source: Geurts et al., "Extremely randomized trees", 2006.
-    """
-
-    grower = ExtraTreesRegressor
-
-
-class RandomForest(Forest):
-    """Trees that split where it is best, each on labels drawn with replacement.
-
-    Source: Breiman, "Random Forests", 2001.
-    """
-
-    grower = RandomForestRegressor
 
 
 def _columns(inputs: Sequence[Tensor]) -> Tensor:

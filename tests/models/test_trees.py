@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 import torch
-from sklearn.ensemble import ExtraTreesRegressor, GradientBoostingRegressor, RandomForestRegressor
+from sklearn.ensemble import GradientBoostingRegressor, RandomForestRegressor
 
-from parzc.models.trees import BoostedTrees, ExtraTrees, RandomForest
+from parzc.models.trees import BoostedTrees, RandomForest
 
 SHAPES = ((3, 4), (5,), (2,))
 COLUMNS = 19
@@ -126,66 +126,47 @@ def test_trees_that_lead_in_circles_come_to_an_end():
     assert trees(*rows(2, 0)).tolist() == [75.0, 75.0]
 
 
-# forests
+# random forests
 
 
-FORESTS = {ExtraTrees: ExtraTreesRegressor, RandomForest: RandomForestRegressor}
-
-
-def forest_estimator(forest, inputs, labels, seed, depth, leaves):
-    learner = FORESTS[forest](
+def forest_estimator(inputs, labels, seed, depth, leaves):
+    learner = RandomForestRegressor(
         n_estimators=300, max_features=0.3, max_depth=depth, max_leaf_nodes=leaves, random_state=seed
     )
     return learner.fit(matrix(inputs), labels.numpy())
 
 
-@pytest.mark.parametrize("forest", FORESTS)
 @pytest.mark.parametrize(
-    ("n", "seed", "depth", "leaves"), [(2, 0, 2, 2), (3, 1, 3, 3), (40, 7, 24, 40), (300, 0, 24, 256)]
+    ("n", "seed", "depth", "leaves"), [(2, 0, 2, 2), (3, 1, 3, 3), (40, 7, 24, 40), (600, 0, 24, 256)]
 )
-def test_predictions_of_forests_are_those_of_the_estimator(forest, n, seed, depth, leaves):
+def test_predictions_of_a_forest_are_those_of_the_estimator(n, seed, depth, leaves):
     inputs, others = rows(n, seed), rows(50, 90)
     labels = labels_of(inputs)
-    trees, learner = forest(n).fit(inputs, labels, seed), forest_estimator(forest, inputs, labels, seed, depth, leaves)
+    trees, learner = RandomForest(n).fit(inputs, labels, seed), forest_estimator(inputs, labels, seed, depth, leaves)
     for given in (inputs, others):
         np.testing.assert_allclose(trees(*given).numpy(), learner.predict(matrix(given)), rtol=0, atol=1e-12)
     assert trees(*others).dtype == torch.float64 and trees(*others).std() > 0
     assert trees.child.shape == (300, 2 * leaves - 1, 2)
 
 
-@pytest.mark.parametrize("n", [2, 20])
-def test_extra_trees_know_the_labels_that_they_have_seen(n):
-    # Every leaf holds one label, so every tree, and their mean, repeats it.
-    inputs = rows(n, 0)
-    torch.testing.assert_close(ExtraTrees(n).fit(inputs, labels_of(inputs), 0)(*inputs), labels_of(inputs))
-
-
-def test_trees_of_a_random_forest_have_not_seen_all_labels():
-    inputs = rows(20, 0)
-    assert (RandomForest(20).fit(inputs, labels_of(inputs), 0)(*inputs) - labels_of(inputs)).abs().min() > 1e-3
-
-
-def test_forests_have_at_most_256_leaves_in_a_tree():
-    inputs = rows(300, 0)
-    trees = ExtraTrees(300).fit(inputs, labels_of(inputs), 0)
+def test_no_tree_of_a_forest_has_more_than_256_leaves():
+    inputs = rows(600, 0)
+    trees = RandomForest(600).fit(inputs, labels_of(inputs), 0)
     leaves = (trees.child[:, :, 0] == torch.arange(511)).sum(1)
     assert (leaves == 256).any() and leaves.max() == 256
-    assert (trees(*inputs) - labels_of(inputs)).abs().max() > 1e-3
 
 
-@pytest.mark.parametrize("forest", FORESTS)
-def test_forests_learn_from_fewer_labels_than_they_have_place_for(forest):
+def test_a_forest_learns_from_fewer_labels_than_it_has_place_for():
     inputs, others = rows(40, 0), rows(30, 1)
     few = [t[:32] for t in inputs]
-    found = forest(40).fit(few, labels_of(few), 0)(*others)
-    learner = forest_estimator(forest, few, labels_of(few), 0, 24, 40)
+    found = RandomForest(40).fit(few, labels_of(few), 0)(*others)
+    learner = forest_estimator(few, labels_of(few), 0, 24, 40)
     np.testing.assert_allclose(found.numpy(), learner.predict(matrix(others)), rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("forest", FORESTS)
-def test_the_state_of_a_forest_is_all_there_is_to_save(forest):
+def test_the_state_of_a_forest_is_all_there_is_to_save():
     inputs, others = rows(20, 0), rows(30, 1)
-    trees, loaded = forest(20).fit(inputs, labels_of(inputs), 0), forest(20)
+    trees, loaded = RandomForest(20).fit(inputs, labels_of(inputs), 0), RandomForest(20)
     loaded.load_state_dict(trees.state_dict())
     loaded.check(SHAPES)
     assert torch.equal(loaded(*others), trees(*others))
