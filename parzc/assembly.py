@@ -3,7 +3,9 @@
 import math
 from collections.abc import Sequence
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from parzc.datasets import get_space
@@ -71,6 +73,27 @@ def names_beside(preset: Preset, shapes: Sequence[tuple[int, ...]]) -> tuple[str
     """Return the names in `beside` of the members that inputs with rows of `shapes` have; see `DESCRIPTION`."""
     described = any(math.prod(shape) for shape in shapes[MEASURED:])
     return tuple(name for name in preset.beside if described or name != DESCRIPTION)
+
+
+def expected_shares(preset: Preset, names: Sequence[str]) -> NDArray[np.float64]:
+    """Return how much the networks, if there are any, and the members called `names` are expected to count; of sum 1.
+
+    Raises:
+        InputError: if the preset expects something of other members than it has, or nothing of those that there are.
+    """
+    expected = dict.fromkeys(("networks", *preset.beside), 1.0)
+    if preset.expected:
+        if len(preset.expected) != 1 + len(preset.beside):
+            raise InputError(
+                f"'expected' has {len(preset.expected)} numbers; give one for the networks and one for each of the "
+                f"{len(preset.beside)} members in 'beside', or none at all if they count alike"
+            )
+        expected = dict(zip(expected, preset.expected, strict=True))
+    shares = np.array([expected[name] for name in (*["networks"] * bool(preset.members), *names)])
+    if not (shares >= 0).all() or not 0 < shares.sum() < math.inf:
+        raise InputError("a number in 'expected' is negative, or all are 0")
+    ratios: NDArray[np.float64] = shares / shares.sum()
+    return ratios
 
 
 def make_beside(name: str, labelled: int, shapes: Sequence[tuple[int, ...]]) -> Beside:

@@ -39,8 +39,8 @@ class Preset:
         beside: members of other kinds, which read `tokens`: `gaussian_process`, from which the uncertainty then comes,
             `boosted_trees`, `random_forest`, and `description_process`, which reads nothing but descriptions of
             architectures and is left out where they do not enter.
-        weighed: whether each of these, and all networks together, count as much as they tell of held-out labels
-            (`parzc.stacking`); all count alike otherwise.
+        expected: how much all networks together, and each of `beside`, are expected to count, before held-out labels
+            say how much they do (`parzc.stacking`); empty if all simply count alike.
         described: whether all members also read what the architecture is made of (`parzc.features.description`), if
             the space is known.
     """
@@ -55,7 +55,7 @@ class Preset:
     blocks: tuple[str, ...] = ()
     pretraining: PretrainingConfig = field(default_factory=lambda: PretrainingConfig(steps=0))
     beside: tuple[str, ...] = ()
-    weighed: bool = False
+    expected: tuple[float, ...] = ()
     graph: Literal["none", "gcn", "pinat"] = "none"
     graph_args: Mapping[str, Any] = field(default_factory=dict)
     described: bool = False
@@ -134,7 +134,7 @@ DESCRIBED: Mapping[str, Any] = MappingProxyType(
     {
         "described": True,
         "beside": ("gaussian_process", "random_forest", "description_process"),
-        "weighed": True,
+        "expected": (0.1, 0.6, 0.2, 0.1),
     }
 )
 """What changes in `default` where it reads descriptions. Chosen on architectures that no record is tested on."""

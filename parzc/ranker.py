@@ -13,7 +13,7 @@ from sklearn.base import BaseEstimator, RegressorMixin
 from torch import Tensor, nn
 
 from parzc import checkpoint
-from parzc.assembly import DESCRIPTION, Beside, make_beside, make_encoder, make_model, names_beside
+from parzc.assembly import DESCRIPTION, Beside, expected_shares, make_beside, make_encoder, make_model, names_beside
 from parzc.errors import InputError
 from parzc.features import FeatureTable, NodeFeatures
 from parzc.features.scaling import normal_scores
@@ -109,14 +109,13 @@ class Ranker(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # scikit-lea
         self.labelled_ = len(labels)
         everything = self._inputs(pool)
         self.beside_ = names_beside(self.preset_, self.shapes_)
+        self.shares_ = expected_shares(self.preset_, self.beside_)
         make_network = self._network_maker(everything)
         networks = [self._trained(make_network(seed), inputs, labels, seed) for seed in self._seeds]
         beside, targets = self._fit_beside(inputs, labels, everything)
         self.members_ = [*networks, *beside]
-        columns = min(len(networks), 1) + len(beside)
-        self.shares_ = np.full(columns, 1 / columns)
         self._standardise(everything)
-        if self.preset_.weighed and beside:
+        if self.preset_.expected and beside:
             self.shares_ = self._weigh(make_network, inputs, labels, targets, everything)
             self._standardise(everything)
         return self
@@ -191,8 +190,9 @@ class Ranker(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # scikit-lea
         if not held_out:
             return members, np.zeros(len(targets))
         told = np.stack(held_out, 1)
-        weights = stacking_weights(told, targets.numpy())
-        return members, told @ (weights if weights.any() else np.ones(len(weights)))
+        alike = np.full(len(names), 1 / len(names))
+        weights = stacking_weights(told, targets.numpy(), alike)
+        return members, told @ (weights if weights.any() else alike)
 
     def _fit_member(self, name: str, inputs: Inputs, targets: Tensor, pool: Inputs) -> Beside:
         member = make_beside(name, len(targets), self.shapes_)
@@ -210,7 +210,7 @@ class Ranker(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # scikit-lea
     ) -> NDArray[np.float64]:
         """Return the shares with which members that learned some of the labels tell the others best.
 
-        One network stands for all; with fewer labels than can be held out, the shares stay as they are.
+        One network stands for all; with fewer labels than can be held out, the shares stay as expected.
         """
         told, rows, first = [], [], self._seeds[:1]
         for learned, held_out in folds(len(labels), self.seed):
@@ -226,7 +226,8 @@ class Ranker(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # scikit-lea
             rows.append(held_out)
         if not told:
             return self.shares_
-        weights = stacking_weights(np.concatenate(told), targets[self.beside_[0]].numpy()[np.concatenate(rows)])
+        seen = targets[self.beside_[0]].numpy()[np.concatenate(rows)]
+        weights = stacking_weights(np.concatenate(told), seen, self.shares_)
         # What is added up are standardised scores: those of the networks are so here, too.
         shares: NDArray[np.float64] = weights * [*[1.0] * len(first), *self.scale_[len(self._seeds) : -1]]
         return shares / shares.sum() if shares.any() else self.shares_

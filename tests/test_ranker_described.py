@@ -110,7 +110,8 @@ def test_members_count_as_much_as_they_tell_of_held_out_labels(table, networks):
                 everywhere = network(*inputs).double().numpy()
             scores.insert(0, ((everywhere - everywhere.mean()) / everywhere.std())[held_out])
         told[held_out] = np.stack(scores, 1)
-    weights = stacking_weights(told, targets.numpy())
+    believed = np.array([0.1, 0.6, 0.2, 0.1][not networks :])
+    weights = stacking_weights(told, targets.numpy(), believed / believed.sum())
     spreads = [member(*inputs).detach().numpy().std() for member in ranker.members_[first:]]
     expected = weights * [*[1.0] * bool(networks), *spreads]
     np.testing.assert_allclose(ranker.shares_, expected / expected.sum(), atol=1e-5)
@@ -124,18 +125,38 @@ def test_scores_are_weighed_by_the_shares(ranker, table):
     assert len(set(ranker.shares_.round(6))) > 2
 
 
-def test_with_few_labels_members_count_alike(table):
-    np.testing.assert_allclose(fitted(table[:9], LABELS[:9], table).shares_, 1 / 4)
+def test_with_few_labels_members_count_as_expected(table):
+    np.testing.assert_allclose(fitted(table[:9], LABELS[:9], table).shares_, [0.1, 0.6, 0.2, 0.1])
 
 
-def test_where_nothing_is_told_members_count_alike(table):
-    np.testing.assert_allclose(fitted(table[:12], np.zeros(12), table, members=0).shares_, 1 / 3)
+def test_where_nothing_is_told_members_count_as_expected(table):
+    ranker = fitted(table[:12], np.zeros(12), table, members=0, expected=[5, 2, 1, 1])
+    np.testing.assert_allclose(ranker.shares_, [0.5, 0.25, 0.25])
 
 
 def test_members_may_count_alike(table):
-    np.testing.assert_allclose(fitted(table[:12], LABELS[:12], weighed=False).shares_, 1 / 4)
-    alone = fitted(table[:12], LABELS[:12], beside=())
+    np.testing.assert_allclose(fitted(table[:12], LABELS[:12], expected=()).shares_, 1 / 4)
+    alone = fitted(table[:12], LABELS[:12], beside=(), expected=())
     assert alone.shares_.tolist() == [1] and len(alone.members_) == 1
+
+
+@pytest.mark.parametrize(
+    ("expected", "sentence"),
+    [
+        (
+            (1, 1),
+            "'expected' has 2 numbers; give one for the networks and one for each of the 3 members in 'beside', "
+            "or none at all if they count alike",
+        ),
+        ((1, 1, 1, -1), "a number in 'expected' is negative, or all are 0"),
+        ((0, 0, 0, 0), "a number in 'expected' is negative, or all are 0"),
+        ((math.nan, 1, 1, 1), "a number in 'expected' is negative, or all are 0"),
+        ((math.inf, 1, 1, 1), "a number in 'expected' is negative, or all are 0"),
+    ],
+)
+def test_expectations_that_are_none_are_refused(table, expected, sentence):
+    with pytest.raises(InputError, match=f"^{sentence}$"):
+        fitted(table[:12], LABELS[:12], expected=expected)
 
 
 def test_a_ranker_that_was_told_not_to_reads_no_description(table):
