@@ -39,8 +39,8 @@ class Preset:
         beside: members of other kinds, which read `tokens`: `gaussian_process`, from which the uncertainty then comes,
             `boosted_trees`, `random_forest`, and `description_process`, which reads nothing but descriptions of
             architectures and is left out where they do not enter.
-        expected: how much all networks together, and each of `beside`, are expected to count, before held-out labels
-            say how much they do (`parzc.stacking`); empty if all simply count alike.
+        expected: how much all networks together count, and each of `beside` is expected to, before held-out labels say
+            how much it does (`parzc.stacking`); empty if all simply count alike.
         described: whether all members also read what the architecture is made of (`parzc.features.description`), if
             the space is known.
     """
@@ -134,7 +134,7 @@ DESCRIBED: Mapping[str, Any] = MappingProxyType(
     {
         "described": True,
         "beside": ("gaussian_process", "random_forest", "description_process"),
-        "expected": (0.1, 0.6, 0.2, 0.1),
+        "expected": (0.15, 0.5, 0.2, 0.15),
     }
 )
 """What changes in `default` where it reads descriptions. Chosen on architectures that no record is tested on."""

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -110,13 +109,11 @@ class Ranker(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # scikit-lea
         everything = self._inputs(pool)
         self.beside_ = names_beside(self.preset_, self.shapes_)
         self.shares_ = expected_shares(self.preset_, self.beside_)
-        make_network = self._network_maker(everything)
-        networks = [self._trained(make_network(seed), inputs, labels, seed) for seed in self._seeds]
         beside, targets = self._fit_beside(inputs, labels, everything)
-        self.members_ = [*networks, *beside]
+        self.members_ = [*self._train_networks(inputs, labels, everything), *beside]
         self._standardise(everything)
-        if self.preset_.expected and beside:
-            self.shares_ = self._weigh(make_network, inputs, labels, targets, everything)
+        if self.preset_.expected and len(beside) > 1:
+            self._weigh_beside(inputs, targets, everything)
             self._standardise(everything)
         return self
 
@@ -146,22 +143,16 @@ class Ranker(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # scikit-lea
         mean = self._mean(raw)
         self.offset_[-1], self.scale_[-1] = mean.mean(), max(mean.std(), 1e-12)
 
-    @property
-    def _seeds(self) -> list[int]:
-        return [1000 * self.seed + member for member in range(self.preset_.members)]
-
-    def _network_maker(self, pool: Inputs) -> Callable[[int], nn.Module]:
-        """Return what makes an untrained network from a seed; all start from the same pre-training, if there is one."""
-        if self.preset_.members and self.preset_.pretraining.steps:
-            first = make_model(self.preset_, self.shapes_, self._seeds[0])
-            if isinstance(first, TokenMixer):
-                pretrain(first, pool, self.preset_.pretraining, self._seeds[0])
-                return partial(continued, first)
-        return partial(make_model, self.preset_, self.shapes_)
-
-    def _trained(self, network: nn.Module, inputs: Inputs, labels: NDArray[np.float64], seed: int) -> nn.Module:
-        train(network, inputs, torch.from_numpy(labels).float(), self.preset_.training, seed)
-        return network
+    def _train_networks(self, inputs: Inputs, labels: NDArray[np.float64], pool: Inputs) -> list[nn.Module]:
+        seeds = [1000 * self.seed + member for member in range(self.preset_.members)]
+        networks = [make_model(self.preset_, self.shapes_, seed) for seed in seeds]
+        if networks and self.preset_.pretraining.steps and isinstance(networks[0], TokenMixer):
+            pretrain(networks[0], pool, self.preset_.pretraining, seeds[0])
+            networks = [continued(networks[0], seed) for seed in seeds]
+        targets = torch.from_numpy(labels).float()
+        for network, seed in zip(networks, seeds, strict=True):
+            train(network, inputs, targets, self.preset_.training, seed)
+        return networks
 
     def _fit_beside(self, inputs: Inputs, labels: NDArray[np.float64], pool: Inputs) -> tuple[list[nn.Module], Targets]:
         """Fit the members beside the networks; return with them what each of them learned.
@@ -200,37 +191,26 @@ class Ranker(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # scikit-lea
             return member.fit(inputs, targets, pool, self.seed)
         return member.fit(inputs, targets, self.seed)
 
-    def _weigh(
-        self,
-        make_network: Callable[[int], nn.Module],
-        inputs: Inputs,
-        labels: NDArray[np.float64],
-        targets: Targets,
-        pool: Inputs,
-    ) -> NDArray[np.float64]:
-        """Return the shares with which members that learned some of the labels tell the others best.
+    def _weigh_beside(self, inputs: Inputs, targets: Targets, pool: Inputs) -> None:
+        """Set the shares of the members beside the networks to what each tells of labels that it has not learned.
 
-        One network stands for all; with fewer labels than can be held out, the shares stay as expected.
+        Together they, and the networks, count as expected; so does each of them with fewer labels than can be held out.
         """
-        told, rows, first = [], [], self._seeds[:1]
-        for learned, held_out in folds(len(labels), self.seed):
+        told, rows = [], []
+        for learned, held_out in folds(self.labelled_, self.seed):
             ours, others = (tuple(t[chosen] for t in inputs) for chosen in (learned, held_out))
-            columns = []
-            for seed in first:
-                network = self._trained(make_network(seed), ours, labels[learned], seed)
-                everywhere = _score(network, pool)
-                columns.append((_score(network, others) - everywhere.mean()) / max(everywhere.std(), 1e-12))
-            for name in self.beside_:
-                columns.append(_score(self._fit_member(name, ours, targets[name][learned], pool), others))
-            told.append(np.stack(columns, 1))
+            members = [self._fit_member(name, ours, targets[name][learned], pool) for name in self.beside_]
+            told.append(np.stack([_score(member, others) for member in members], 1))
             rows.append(held_out)
-        if not told:
-            return self.shares_
+        expected = self.shares_[-len(self.beside_) :]
+        if not told or not expected.any():
+            return
         seen = targets[self.beside_[0]].numpy()[np.concatenate(rows)]
-        weights = stacking_weights(np.concatenate(told), seen, self.shares_)
-        # What is added up are standardised scores: those of the networks are so here, too.
-        shares: NDArray[np.float64] = weights * [*[1.0] * len(first), *self.scale_[len(self._seeds) : -1]]
-        return shares / shares.sum() if shares.any() else self.shares_
+        weights = stacking_weights(np.concatenate(told), seen, expected / expected.sum())
+        # What is added up are standardised scores.
+        weights *= self.scale_[-len(self.beside_) - 1 : -1]
+        if weights.any():
+            self.shares_[-len(self.beside_) :] = weights * expected.sum() / weights.sum()
 
     def predict(self, features: Features) -> NDArray[np.float64]:
         """Return `(n,)` scores, bigger is better, of mean 0 and spread 1 where the scaling was fitted.

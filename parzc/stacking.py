@@ -11,7 +11,7 @@ Rows = NDArray[np.int64]
 FOLDS = 5
 FEW = 400
 """Up to as many labels, each is held out once; of more, one part in `FOLDS`."""
-DEVIATION = 0.15
+DEVIATION = 0.2
 """How far the weight of a member is believed to be from what is expected, before a label is held out."""
 
 
