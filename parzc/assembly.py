@@ -1,7 +1,7 @@
 """The parts that a preset names: encoder, networks, and the members beside them."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -21,8 +21,8 @@ from parzc.models.trees import BoostedTrees, RandomForest
 from parzc.presets import Preset
 
 Beside = DescriptionProcess | GaussianProcess | BoostedTrees | RandomForest
-DESCRIPTION = "description_process"
-"""The member that reads nothing but descriptions, and is left out where there are none."""
+DESCRIPTION = ("description_process", "description_forest")
+"""Members that read nothing but descriptions, and are left out where there are none."""
 
 
 def make_encoder(preset: Preset, space: str = "") -> Encoder:
@@ -72,28 +72,21 @@ def make_model(preset: Preset, shapes: Sequence[tuple[int, ...]], seed: int) -> 
 def names_beside(preset: Preset, shapes: Sequence[tuple[int, ...]]) -> tuple[str, ...]:
     """Return the names in `beside` of the members that inputs with rows of `shapes` have; see `DESCRIPTION`."""
     described = any(math.prod(shape) for shape in shapes[MEASURED:])
-    return tuple(name for name in preset.beside if described or name != DESCRIPTION)
+    return tuple(name for name in preset.beside if described or name not in DESCRIPTION)
 
 
-def expected_shares(preset: Preset, names: Sequence[str]) -> NDArray[np.float64]:
-    """Return how much the networks, if there are any, and the members called `names` are expected to count; of sum 1.
+def first_shares(preset: Preset, beside: int) -> NDArray[np.float64]:
+    """Return how much the networks, if there are any, and as many members beside them count at first; of sum 1.
 
     Raises:
-        InputError: if the preset expects something of other members than it has, or nothing of those that there are.
+        InputError: if the networks have a share that is none.
     """
-    expected = dict.fromkeys(("networks", *preset.beside), 1.0)
-    if preset.expected:
-        if len(preset.expected) != 1 + len(preset.beside):
-            raise InputError(
-                f"'expected' has {len(preset.expected)} numbers; give one for the networks and one for each of the "
-                f"{len(preset.beside)} members in 'beside', or none at all if they count alike"
-            )
-        expected = dict(zip(expected, preset.expected, strict=True))
-    shares = np.array([expected[name] for name in (*["networks"] * bool(preset.members), *names)])
-    if not (shares >= 0).all() or not 0 < shares.sum() < math.inf:
-        raise InputError("a number in 'expected' is negative, or all are 0")
-    ratios: NDArray[np.float64] = shares / shares.sum()
-    return ratios
+    if preset.share is not None and not (isinstance(preset.share, int | float) and 0 <= preset.share <= 1):
+        raise InputError(f"'share' is {preset.share}; the networks count from 0 to 1, or None to count like the others")
+    if not (preset.members and beside) or preset.share is None:
+        count = bool(preset.members) + beside
+        return np.full(count, 1 / count)
+    return np.array([preset.share, *[(1 - preset.share) / beside] * beside])
 
 
 def make_beside(name: str, labelled: int, shapes: Sequence[tuple[int, ...]]) -> Beside:
@@ -102,13 +95,13 @@ def make_beside(name: str, labelled: int, shapes: Sequence[tuple[int, ...]]) -> 
     Raises:
         InputError: if there is none.
     """
-    if name == "gaussian_process":
-        return GaussianProcess(labelled, shapes)
-    if name == DESCRIPTION:
-        return DescriptionProcess(labelled, shapes)
-    if name == "boosted_trees":
-        return BoostedTrees()
-    if name == "random_forest":
-        return RandomForest(labelled)
-    known = ("gaussian_process", DESCRIPTION, "boosted_trees", "random_forest")
-    raise InputError(f"there is no member '{name}'; choose among {', '.join(known)}")
+    makers: dict[str, Callable[[], Beside]] = {
+        "gaussian_process": lambda: GaussianProcess(labelled, shapes),
+        "boosted_trees": BoostedTrees,
+        "random_forest": lambda: RandomForest(labelled),
+        "description_process": lambda: DescriptionProcess(labelled, shapes),
+        "description_forest": lambda: RandomForest(labelled, MEASURED),
+    }
+    if name not in makers:
+        raise InputError(f"there is no member '{name}'; choose among {', '.join(makers)}")
+    return makers[name]()

@@ -48,7 +48,7 @@ def reading(path: Path) -> Iterator[tuple[dict[str, Any], Preset, dict[str, Tens
         resolved = dict(config["resolved"])
         resolved["training"] = TrainingConfig(**resolved["training"])
         resolved["pretraining"] = PretrainingConfig(**resolved["pretraining"])
-        resolved |= {name: tuple(resolved[name]) for name in ("statistics", "scores", "blocks", "beside", "expected")}
+        resolved |= {name: tuple(resolved[name]) for name in ("statistics", "scores", "blocks", "beside")}
         yield config, Preset(**resolved), load(content)
     except (
         SafetensorError,

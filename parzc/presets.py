@@ -37,10 +37,10 @@ class Preset:
         blocks: block statistics that enter.
         pretraining: without labels, before the training of `token_mixer`.
         beside: members of other kinds, which read `tokens`: `gaussian_process`, from which the uncertainty then comes,
-            `boosted_trees`, `random_forest`, and `description_process`, which reads nothing but descriptions of
-            architectures and is left out where they do not enter.
-        expected: how much all networks together count, and each of `beside` is expected to, before held-out labels say
-            how much it does (`parzc.stacking`); empty if all simply count alike.
+            `boosted_trees`, `random_forest`, and `description_process` and `description_forest`, which read nothing but
+            descriptions of architectures and are left out where these do not enter.
+        share: how much all networks together count, 0 to 1; the rest is that of `beside`, where each member counts as
+            much as it tells of held-out labels (`parzc.stacking`). None if all simply count alike.
         described: whether all members also read what the architecture is made of (`parzc.features.description`), if
             the space is known.
     """
@@ -55,7 +55,7 @@ class Preset:
     blocks: tuple[str, ...] = ()
     pretraining: PretrainingConfig = field(default_factory=lambda: PretrainingConfig(steps=0))
     beside: tuple[str, ...] = ()
-    expected: tuple[float, ...] = ()
+    share: float | None = None
     graph: Literal["none", "gcn", "pinat"] = "none"
     graph_args: Mapping[str, Any] = field(default_factory=dict)
     described: bool = False
@@ -133,8 +133,8 @@ UNDESCRIBED = frozenset({"", "nb201"})
 DESCRIBED: Mapping[str, Any] = MappingProxyType(
     {
         "described": True,
-        "beside": ("gaussian_process", "random_forest", "description_process"),
-        "expected": (0.15, 0.5, 0.2, 0.15),
+        "beside": ("gaussian_process", "random_forest", "description_process", "description_forest"),
+        "share": 0.1,
     }
 )
 """What changes in `default` where it reads descriptions. Chosen on architectures that no record is tested on."""

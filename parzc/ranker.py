@@ -12,7 +12,7 @@ from sklearn.base import BaseEstimator, RegressorMixin
 from torch import Tensor, nn
 
 from parzc import checkpoint
-from parzc.assembly import DESCRIPTION, Beside, expected_shares, make_beside, make_encoder, make_model, names_beside
+from parzc.assembly import Beside, first_shares, make_beside, make_encoder, make_model, names_beside
 from parzc.errors import InputError
 from parzc.features import FeatureTable, NodeFeatures
 from parzc.features.scaling import normal_scores
@@ -36,7 +36,7 @@ GOALS = ("ranking", "best")
 DRAWS = 32
 """Weight draws of each member behind `predict_dist`."""
 
-PROCESSES = ("gaussian_process", DESCRIPTION)
+PROCESSES = ("gaussian_process", "description_process")
 """Members that say what they would tell of each label without it."""
 
 Inputs = tuple[Tensor, ...]
@@ -108,11 +108,11 @@ class Ranker(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # scikit-lea
         self.labelled_ = len(labels)
         everything = self._inputs(pool)
         self.beside_ = names_beside(self.preset_, self.shapes_)
-        self.shares_ = expected_shares(self.preset_, self.beside_)
+        self.shares_ = first_shares(self.preset_, len(self.beside_))
         beside, targets = self._fit_beside(inputs, labels, everything)
         self.members_ = [*self._train_networks(inputs, labels, everything), *beside]
         self._standardise(everything)
-        if self.preset_.expected and len(beside) > 1:
+        if self.preset_.share is not None and len(beside) > 1:
             self._weigh_beside(inputs, targets, everything)
             self._standardise(everything)
         return self
@@ -181,9 +181,8 @@ class Ranker(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # scikit-lea
         if not held_out:
             return members, np.zeros(len(targets))
         told = np.stack(held_out, 1)
-        alike = np.full(len(names), 1 / len(names))
-        weights = stacking_weights(told, targets.numpy(), alike)
-        return members, told @ (weights if weights.any() else alike)
+        weights = stacking_weights(told, targets.numpy())
+        return members, told @ (weights if weights.any() else np.full(len(names), 1 / len(names)))
 
     def _fit_member(self, name: str, inputs: Inputs, targets: Tensor, pool: Inputs) -> Beside:
         member = make_beside(name, len(targets), self.shapes_)
@@ -194,7 +193,7 @@ class Ranker(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # scikit-lea
     def _weigh_beside(self, inputs: Inputs, targets: Targets, pool: Inputs) -> None:
         """Set the shares of the members beside the networks to what each tells of labels that it has not learned.
 
-        Together they, and the networks, count as expected; so does each of them with fewer labels than can be held out.
+        The share of the networks stays as it is, and so do all where there are fewer labels than can be held out.
         """
         told, rows = [], []
         for learned, held_out in folds(self.labelled_, self.seed):
@@ -202,15 +201,14 @@ class Ranker(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # scikit-lea
             members = [self._fit_member(name, ours, targets[name][learned], pool) for name in self.beside_]
             told.append(np.stack([_score(member, others) for member in members], 1))
             rows.append(held_out)
-        expected = self.shares_[-len(self.beside_) :]
-        if not told or not expected.any():
+        if not told:
             return
-        seen = targets[self.beside_[0]].numpy()[np.concatenate(rows)]
-        weights = stacking_weights(np.concatenate(told), seen, expected / expected.sum())
+        weights = stacking_weights(np.concatenate(told), targets[self.beside_[0]].numpy()[np.concatenate(rows)])
         # What is added up are standardised scores.
         weights *= self.scale_[-len(self.beside_) - 1 : -1]
         if weights.any():
-            self.shares_[-len(self.beside_) :] = weights * expected.sum() / weights.sum()
+            beside = self.shares_[-len(self.beside_) :]
+            beside[:] = beside.sum() * weights / weights.sum()
 
     def predict(self, features: Features) -> NDArray[np.float64]:
         """Return `(n,)` scores, bigger is better, of mean 0 and spread 1 where the scaling was fitted.

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+import re
 
 import numpy as np
 import pytest
@@ -32,7 +33,7 @@ SETTINGS = {
     "statistics": ["l2_norm"], "scores": ["params", "n_layers"], "blocks": [], "members": 1, "model.dim": 8,
     "model.depth": 1, "training.epochs": 3, "pretraining.steps": 3,
 }  # fmt: skip
-MEMBERS = [TokenMixer, GaussianProcess, RandomForest, DescriptionProcess]
+MEMBERS = [TokenMixer, GaussianProcess, RandomForest, DescriptionProcess, RandomForest]
 LABELS = np.array([arch.count("conv3x3") + 0.1 * i for i, arch in enumerate(ARCHS)])
 
 
@@ -88,7 +89,7 @@ def test_members_beside_the_networks_count_as_much_as_they_tell_of_held_out_labe
     scaled = [torch.from_numpy(scale(LABELS[:12])) for scale in (standard_scores, normal_scores)]
     anew = [GaussianProcess(12, ranker.shapes_).fit(ours, targets, inputs, 0) for targets in scaled]
     targets = min(zip(anew, scaled, strict=True), key=lambda pair: (pair[0](*inputs) - process(*inputs)).abs().sum())[1]
-    told = np.zeros((12, 3))
+    told = np.zeros((12, 4))
     for learned, held_out in KFold(5, shuffle=True, random_state=0).split(np.arange(12)):
         x, t = [part[learned] for part in ours], targets[learned]
         n = len(learned)
@@ -96,14 +97,15 @@ def test_members_beside_the_networks_count_as_much_as_they_tell_of_held_out_labe
             GaussianProcess(n, ranker.shapes_).fit(x, t, inputs, 0),
             RandomForest(n).fit(x, t, 0),
             DescriptionProcess(n, ranker.shapes_).fit(x, t, 0),
+            RandomForest(n, 3).fit(x, t, 0),
         ]
         told[held_out] = np.stack([member(*[part[held_out] for part in ours]).numpy() for member in members], 1)
-    weights = stacking_weights(told, targets.numpy(), np.array([0.5, 0.2, 0.15]) / 0.85)
+    weights = stacking_weights(told, targets.numpy())
     weights *= [member(*inputs).detach().numpy().std() for member in ranker.members_[networks:]]
-    together = 0.85 if networks else 1
-    np.testing.assert_allclose(ranker.shares_[-3:], together * weights / weights.sum(), atol=1e-5)
-    assert ranker.shares_.sum() == pytest.approx(1) and np.ptp(ranker.shares_[-3:]) > 0.05
-    assert len(ranker.shares_) == 3 + bool(networks)
+    together = 0.9 if networks else 1
+    np.testing.assert_allclose(ranker.shares_[-4:], together * weights / weights.sum(), atol=1e-5)
+    assert ranker.shares_.sum() == pytest.approx(1) and np.ptp(ranker.shares_[-4:]) > 0.05
+    assert len(ranker.shares_) == 4 + bool(networks)
 
 
 def test_scores_are_weighed_by_the_shares(ranker, table):
@@ -113,47 +115,39 @@ def test_scores_are_weighed_by_the_shares(ranker, table):
     assert len(set(ranker.shares_.round(6))) > 2
 
 
-def test_with_few_labels_members_count_as_expected(table):
-    np.testing.assert_allclose(fitted(table[:9], LABELS[:9], table).shares_, [0.15, 0.5, 0.2, 0.15])
+def test_with_few_labels_members_beside_the_networks_count_alike(table):
+    np.testing.assert_allclose(fitted(table[:9], LABELS[:9], table).shares_, [0.1, *[0.225] * 4])
 
 
-def test_where_nothing_is_told_members_count_as_expected(table):
-    ranker = fitted(table[:12], np.zeros(12), table, members=0, expected=[5, 2, 1, 1])
-    np.testing.assert_allclose(ranker.shares_, [0.5, 0.25, 0.25])
+def test_where_nothing_is_told_members_count_alike(table):
+    np.testing.assert_allclose(fitted(table[:12], np.zeros(12), table, members=0).shares_, 1 / 4)
 
 
-def test_members_of_which_nothing_is_expected_do_not_count(table):
-    assert fitted(table[:12], LABELS[:12], table, expected=[1, 0, 0, 0]).shares_.tolist() == [1, 0, 0, 0]
+@pytest.mark.parametrize(("share", "expected"), [(0, [0, 0.5, 0.5]), (0.4, [0.4, 0.3, 0.3]), (1, [1, 0, 0])])
+def test_the_share_of_the_networks_is_what_it_is_set_to(table, share, expected):
+    beside = ["gaussian_process", "description_forest"]
+    few = fitted(table[:9], LABELS[:9], share=share, beside=beside)
+    np.testing.assert_allclose(few.shares_, expected)
+    assert fitted(table[:12], LABELS[:12], share=share, beside=beside).shares_[0] == share
 
 
 def test_members_may_count_alike(table):
-    np.testing.assert_allclose(fitted(table[:12], LABELS[:12], expected=()).shares_, 1 / 4)
-    alone = fitted(table[:12], LABELS[:12], beside=(), expected=())
-    assert alone.shares_.tolist() == [1] and len(alone.members_) == 1
+    np.testing.assert_allclose(fitted(table[:12], LABELS[:12], share=None).shares_, 1 / 5)
+    for share in (None, 0.1):
+        alone = fitted(table[:12], LABELS[:12], beside=(), share=share)
+        assert alone.shares_.tolist() == [1] and len(alone.members_) == 1
 
 
-@pytest.mark.parametrize(
-    ("expected", "sentence"),
-    [
-        (
-            (1, 1),
-            "'expected' has 2 numbers; give one for the networks and one for each of the 3 members in 'beside', "
-            "or none at all if they count alike",
-        ),
-        ((1, 1, 1, -1), "a number in 'expected' is negative, or all are 0"),
-        ((0, 0, 0, 0), "a number in 'expected' is negative, or all are 0"),
-        ((math.nan, 1, 1, 1), "a number in 'expected' is negative, or all are 0"),
-        ((math.inf, 1, 1, 1), "a number in 'expected' is negative, or all are 0"),
-    ],
-)
-def test_expectations_that_are_none_are_refused(table, expected, sentence):
-    with pytest.raises(InputError, match=f"^{sentence}$"):
-        fitted(table[:12], LABELS[:12], expected=expected)
+@pytest.mark.parametrize("share", [-0.1, 1.1, math.nan, math.inf, "half"])
+def test_a_share_that_is_none_is_refused(table, share):
+    sentence = f"'share' is {share}; the networks count from 0 to 1, or None to count like the others"
+    with pytest.raises(InputError, match=f"^{re.escape(sentence)}$"):
+        fitted(table[:12], LABELS[:12], share=share)
 
 
 def test_a_ranker_that_was_told_not_to_reads_no_description(table):
     plain = fitted(table[:12], LABELS[:12], described=False)
-    assert [type(member) for member in plain.members_] == MEMBERS[:-1]
+    assert [type(member) for member in plain.members_] == MEMBERS[:-2]
     assert len(plain._inputs(table)) == len(plain.shapes_) == 3 and not plain.preset_.described
     assert set(plain.encoder_.arrays) == {"cells", "scores", "blocks"}
 
@@ -247,7 +241,7 @@ def test_parts_have_room_for_the_description():
     assert [type(make_beside(name, 9, shapes)) for name in names_beside(described, shapes)] == MEMBERS[1:]
     assert names_beside(described, [*shapes[:4], (0,)]) == described.beside
     for few in (shapes[:3], [*shapes[:3], (0,), (0,)]):
-        assert names_beside(described, few) == described.beside[:-1]
+        assert names_beside(described, few) == described.beside[:-2]
 
 
 def test_tabular_learners_read_the_description_too(table):

@@ -18,6 +18,7 @@ class Trees(nn.Module):
     Args:
         nodes: most nodes of a tree.
         depth: most splits on a way from the root to a leaf.
+        first: the first of the inputs that is read; earlier ones are left aside.
     """
 
     column: Tensor
@@ -26,9 +27,9 @@ class Trees(nn.Module):
     value: Tensor
     start: Tensor
 
-    def __init__(self, nodes: int, depth: int) -> None:
+    def __init__(self, nodes: int, depth: int, first: int = 0) -> None:
         super().__init__()
-        self.depth = depth
+        self.depth, self.first = depth, first
         self.register_buffer("column", torch.zeros(TREES, nodes, dtype=torch.int64))
         self.register_buffer("threshold", torch.zeros(TREES, nodes, dtype=torch.float64))
         self.register_buffer("child", torch.zeros(TREES, nodes, 2, dtype=torch.int64))
@@ -52,20 +53,23 @@ class Trees(nn.Module):
 
     def check(self, shapes: Sequence[tuple[int, ...]]) -> None:
         """Raise `ValueError` if a tree that was loaded leads out of its nodes or of inputs with rows of `shapes`."""
-        last, columns = self.child.shape[1] - 1, sum(math.prod(shape) for shape in shapes)
+        last, columns = self.child.shape[1] - 1, sum(math.prod(shape) for shape in shapes[self.first :])
         for what, values, most in (("child", self.child, last), ("column", self.column, columns - 1)):
             if values.min() < 0 or values.max() > most:
                 raise ValueError(f"a tree has a {what} outside 0 to {most}")
 
     def forward(self, *inputs: Tensor) -> Tensor:
         """Return predictions `(batch,)`."""
-        columns = _columns(inputs)
+        columns = self._columns(inputs)
         trees = torch.arange(TREES, device=columns.device)
         node = torch.zeros(len(columns), TREES, dtype=torch.int64, device=columns.device)
         for _ in range(self.depth):
             right = columns.gather(1, self.column[trees, node]) > self.threshold[trees, node]
             node = self.child[trees, node, right.long()]
         return self.start + self.value[trees, node].sum(1)
+
+    def _columns(self, inputs: Sequence[Tensor]) -> Tensor:
+        return torch.cat([t.float().flatten(1) for t in inputs[self.first :]], 1)
 
 
 class BoostedTrees(Trees):
@@ -78,7 +82,7 @@ class BoostedTrees(Trees):
         super().__init__(nodes=15, depth=3)
 
     def fit(self, inputs: Sequence[Tensor], targets: Tensor, seed: int) -> "BoostedTrees":
-        """Learn `(n,)` targets from the columns of all inputs, `(n, ...)` each."""
+        """Learn `(n,)` targets from the columns of the inputs, `(n, ...)` each."""
         learner = GradientBoostingRegressor(
             n_estimators=TREES,
             learning_rate=0.05,
@@ -87,7 +91,7 @@ class BoostedTrees(Trees):
             max_features=0.2,
             random_state=seed % 2**32,
         )
-        learner.fit(_columns(inputs).numpy(), targets.double().numpy())
+        learner.fit(self._columns(inputs).numpy(), targets.double().numpy())
         estimators = (estimator for (estimator,) in learner.estimators_)
         self.take(estimators, float(learner.init_.constant_.item()), learner.learning_rate)
         return self
@@ -98,16 +102,18 @@ class RandomForest(Trees):
 
     Args:
         labelled: number of labels, which bounds the size of the trees.
+        first: the first of the inputs that is read; earlier ones are left aside.
 
     Source: Breiman, "Random Forests", 2001.
     """
 
-    def __init__(self, labelled: int) -> None:
-        self.leaves = min(labelled, 256)
-        super().__init__(nodes=2 * self.leaves - 1, depth=min(self.leaves, 24))
+    def __init__(self, labelled: int, first: int = 0) -> None:
+        leaves = min(labelled, 256)
+        super().__init__(2 * leaves - 1, min(leaves, 24), first)
+        self.leaves = leaves
 
     def fit(self, inputs: Sequence[Tensor], targets: Tensor, seed: int) -> "RandomForest":
-        """Learn `(n,)` targets from the columns of all inputs, `(n, ...)` each."""
+        """Learn `(n,)` targets from the columns of the inputs, `(n, ...)` each."""
         learner = RandomForestRegressor(
             n_estimators=TREES,
             max_features=0.3,
@@ -115,10 +121,6 @@ class RandomForest(Trees):
             max_leaf_nodes=max(self.leaves, 2),
             random_state=seed % 2**32,
         )
-        learner.fit(_columns(inputs).numpy(), targets.double().numpy())
+        learner.fit(self._columns(inputs).numpy(), targets.double().numpy())
         self.take(learner.estimators_, 0.0, 1 / TREES)
         return self
-
-
-def _columns(inputs: Sequence[Tensor]) -> Tensor:
-    return torch.cat([t.float().flatten(1) for t in inputs], 1)

@@ -173,3 +173,14 @@ def test_the_state_of_a_forest_is_all_there_is_to_save():
     loaded.child.view(-1)[5] = 39
     with pytest.raises(ValueError, match=r"^a tree has a child outside 0 to 38$"):
         loaded.check(SHAPES)
+
+
+def test_a_forest_may_leave_the_first_inputs_aside():
+    inputs, others = rows(40, 0), rows(30, 1)
+    labels = inputs[1].double().sum(1)
+    trees, expected = RandomForest(40, first=1).fit(inputs, labels, 0), RandomForest(40).fit(inputs[1:], labels, 0)
+    assert torch.equal(trees(*others), expected(*others[1:]))
+    trees.check(SHAPES)
+    trees.column[0, 0] = 7
+    with pytest.raises(ValueError, match=r"^a tree has a column outside 0 to 6$"):
+        trees.check(SHAPES)
