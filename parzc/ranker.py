@@ -21,10 +21,10 @@ from parzc.models.bayesian import sample_weights
 from parzc.models.gaussian_process import GaussianProcess
 from parzc.models.process import Process
 from parzc.models.token_mixer import TokenMixer
-from parzc.models.trees import Trees
+from parzc.models.trees import RandomForest, Trees
 from parzc.presets import get_preset, settings_of
 from parzc.pretraining import continued, pretrain_once
-from parzc.stacking import folds, stacking_weights
+from parzc.stacking import stacking_weights
 from parzc.training import train
 from parzc.uncertainty import expected_best
 
@@ -40,7 +40,6 @@ PROCESSES = ("gaussian_process", "description_process")
 """Members that say what they would tell of each label without it."""
 
 Inputs = tuple[Tensor, ...]
-Targets = dict[str, Tensor]
 Features = FeatureTable | Sequence[NodeFeatures]
 
 
@@ -112,8 +111,8 @@ class Ranker(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # scikit-lea
         beside, targets = self._fit_beside(inputs, labels, everything)
         self.members_ = [*self._train_networks(inputs, labels, everything), *beside]
         self._standardise(everything)
-        if self.preset_.share is not None and len(beside) > 1:
-            self._weigh_beside(inputs, targets, everything)
+        if self.preset_.share is not None:
+            self._weigh_beside(targets)
             self._standardise(everything)
         return self
 
@@ -154,22 +153,21 @@ class Ranker(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # scikit-lea
             train(network, inputs, targets, self.preset_.training, seed)
         return networks
 
-    def _fit_beside(self, inputs: Inputs, labels: NDArray[np.float64], pool: Inputs) -> tuple[list[nn.Module], Targets]:
-        """Fit the members beside the networks; return with them what each of them learned.
+    def _fit_beside(self, inputs: Inputs, labels: NDArray[np.float64], pool: Inputs) -> tuple[list[nn.Module], Tensor]:
+        """Fit the members beside the networks; return them and the targets of all but boosted trees.
 
-        That is the labels on the scale on which what the processes tell of held-out ones orders them best.
+        These are the labels on the scale on which what the processes tell of held-out ones orders them best.
         """
         plain, ranks = (torch.from_numpy(scale(labels)) for scale in (standard_scores, normal_scores))
         (members, ahead), (others, behind) = (self._fit_processes(inputs, t, pool) for t in (plain, ranks))
         chosen = plain
         if not (members and orders_better(ahead, behind, labels)):
             members, chosen = others, ranks
-        # A split puts untrainable networks aside, whose accuracies would take up the scale of a process.
-        targets = {name: plain if name == "boosted_trees" else chosen for name in self.beside_}
         for name in self.beside_:
             if name not in members:
-                members[name] = self._fit_member(name, inputs, targets[name], pool)
-        return [members[name] for name in self.beside_], targets
+                # A split puts untrainable networks aside, whose accuracies would take up the scale of a process.
+                members[name] = self._fit_member(name, inputs, plain if name == "boosted_trees" else chosen, pool)
+        return [members[name] for name in self.beside_], chosen
 
     def _fit_processes(
         self, inputs: Inputs, targets: Tensor, pool: Inputs
@@ -190,25 +188,23 @@ class Ranker(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # scikit-lea
             return member.fit(inputs, targets, pool, self.seed)
         return member.fit(inputs, targets, self.seed)
 
-    def _weigh_beside(self, inputs: Inputs, targets: Targets, pool: Inputs) -> None:
-        """Set the shares of the members beside the networks to what each tells of labels that it has not learned.
+    def _weigh_beside(self, targets: Tensor) -> None:
+        """Set the shares of processes and random forests to what each tells of targets that it has not learned.
 
-        The share of the networks stays as it is, and so do all where there are fewer labels than can be held out.
+        What they have together stays as it is, and so do the shares of networks and boosted trees.
         """
-        told, rows = [], []
-        for learned, held_out in folds(self.labelled_, self.seed):
-            ours, others = (tuple(t[chosen] for t in inputs) for chosen in (learned, held_out))
-            members = [self._fit_member(name, ours, targets[name][learned], pool) for name in self.beside_]
-            told.append(np.stack([_score(member, others) for member in members], 1))
-            rows.append(held_out)
-        if not told:
+        indices, told = [], []
+        for index, member in enumerate(self.members_):
+            if isinstance(member, Process | RandomForest):
+                indices.append(index)
+                told.append(member.held_out(targets) if isinstance(member, Process) else member.out_of_bag)
+        if not indices:
             return
-        weights = stacking_weights(np.concatenate(told), targets[self.beside_[0]].numpy()[np.concatenate(rows)])
         # What is added up are standardised scores.
-        weights *= self.scale_[-len(self.beside_) - 1 : -1]
+        weights = stacking_weights(torch.stack(told, 1).numpy(), targets.numpy()) * self.scale_[indices]
         if weights.any():
-            beside = self.shares_[-len(self.beside_) :]
-            beside[:] = beside.sum() * weights / weights.sum()
+            places = np.array(indices) - len(self.members_)
+            self.shares_[places] = self.shares_[places].sum() * weights / weights.sum()
 
     def predict(self, features: Features) -> NDArray[np.float64]:
         """Return `(n,)` scores, bigger is better, of mean 0 and spread 1 where the scaling was fitted.

@@ -1,26 +1,13 @@
 """How much each member of a ranker counts: as much as it tells of labels that it has not seen."""
 
-from collections.abc import Iterator
-
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import nnls
-from sklearn.model_selection import KFold, ShuffleSplit
 
-Rows = NDArray[np.int64]
-FOLDS = 5
-FEW = 400
-"""Up to as many labels, each is held out once; of more, one part in `FOLDS`."""
-DEVIATION = 0.15
+FEWEST = 10
+"""Labels that weights are learned from; with fewer, all members count alike."""
+DEVIATION = 0.1
 """How far the weight of a member is believed to be from that of all others, before a label is held out."""
-
-
-def folds(labels: int, seed: int) -> Iterator[tuple[Rows, Rows]]:
-    """Yield which of the labels to learn from, and which to hold out; nothing for fewer than ten labels."""
-    if labels >= 2 * FOLDS:
-        split = KFold(FOLDS, shuffle=True, random_state=seed % 2**32)
-        once = ShuffleSplit(1, test_size=1 / FOLDS, random_state=seed % 2**32)
-        yield from (split if labels <= FEW else once).split(np.arange(labels))
 
 
 def stacking_weights(told: NDArray[np.float64], seen: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -35,10 +22,12 @@ def stacking_weights(told: NDArray[np.float64], seen: NDArray[np.float64]) -> ND
         seen: `(n,)` these labels, of mean about 0.
 
     Returns:
-        `(members,)`, none negative; zeros if no member tells anything.
+        `(members,)`, none negative; zeros if no member tells anything, or there are fewer than `FEWEST` labels.
 
     Source: Breiman, "Stacked Regressions", 1996, with a normal prior.
     """
+    if len(seen) < FEWEST:
+        return np.zeros(told.shape[1])
     slopes = np.maximum(told.T @ seen, 0) / np.maximum(np.square(told).sum(0), 1e-12)
     calibrated = told * slopes
     alike = np.full(told.shape[1], 1 / told.shape[1])

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save
-from sklearn.model_selection import KFold
 
 from parzc.assembly import make_beside, make_encoder, make_model, names_beside
 from parzc.datasets import get_space
@@ -80,7 +79,7 @@ def test_the_description_is_that_of_the_architectures_of_the_rows(ranker, table)
 
 @pytest.mark.parametrize("networks", [0, 2])
 def test_members_beside_the_networks_count_as_much_as_they_tell_of_held_out_labels(table, networks):
-    """Everything anew, by members that learned the other labels."""
+    """Everything anew, by members that learned the same targets."""
     ranker = fitted(table[:12], LABELS[:12], table, members=networks)
     inputs = ranker._inputs(table)
     ours = [t[:12] for t in inputs]
@@ -89,17 +88,16 @@ def test_members_beside_the_networks_count_as_much_as_they_tell_of_held_out_labe
     scaled = [torch.from_numpy(scale(LABELS[:12])) for scale in (standard_scores, normal_scores)]
     anew = [GaussianProcess(12, ranker.shapes_).fit(ours, targets, inputs, 0) for targets in scaled]
     targets = min(zip(anew, scaled, strict=True), key=lambda pair: (pair[0](*inputs) - process(*inputs)).abs().sum())[1]
-    told = np.zeros((12, 4))
-    for learned, held_out in KFold(5, shuffle=True, random_state=0).split(np.arange(12)):
-        x, t = [part[learned] for part in ours], targets[learned]
-        n = len(learned)
-        members = [
-            GaussianProcess(n, ranker.shapes_).fit(x, t, inputs, 0),
-            RandomForest(n).fit(x, t, 0),
-            DescriptionProcess(n, ranker.shapes_).fit(x, t, 0),
-            RandomForest(n, 3).fit(x, t, 0),
-        ]
-        told[held_out] = np.stack([member(*[part[held_out] for part in ours]).numpy() for member in members], 1)
+    members = [
+        GaussianProcess(12, ranker.shapes_).fit(ours, targets, inputs, 0),
+        RandomForest(12).fit(ours, targets, 0),
+        DescriptionProcess(12, ranker.shapes_).fit(ours, targets, 0),
+        RandomForest(12, 3).fit(ours, targets, 0),
+    ]
+    told = np.stack([
+        members[0].held_out(targets).numpy(), members[1].out_of_bag.numpy(),
+        members[2].held_out(targets).numpy(), members[3].out_of_bag.numpy(),
+    ], 1)  # fmt: skip
     weights = stacking_weights(told, targets.numpy())
     weights *= [member(*inputs).detach().numpy().std() for member in ranker.members_[networks:]]
     together = 0.9 if networks else 1
@@ -121,6 +119,17 @@ def test_with_few_labels_members_beside_the_networks_count_alike(table):
 
 def test_where_nothing_is_told_members_count_alike(table):
     np.testing.assert_allclose(fitted(table[:12], np.zeros(12), table, members=0).shares_, 1 / 4)
+
+
+def test_boosted_trees_which_tell_nothing_of_held_out_labels_keep_their_share(table):
+    beside = ["random_forest", "boosted_trees", "description_process"]
+    shares = fitted(table[:12], LABELS[:12], beside=beside, share=0.4).shares_
+    np.testing.assert_allclose([shares[0], shares[2], shares[1] + shares[3]], [0.4, 0.2, 0.4])
+    assert abs(shares[1] - shares[3]) > 0.002
+    alone = fitted(table[:12], LABELS[:12], beside=beside[:2], share=0.4)
+    np.testing.assert_allclose(alone.shares_, [0.4, 0.3, 0.3])
+    none = fitted(table[:12], LABELS[:12], beside=beside[1:2], share=0.4)
+    np.testing.assert_allclose(none.shares_, [0.4, 0.6])
 
 
 @pytest.mark.parametrize(("share", "expected"), [(0, [0, 0.5, 0.5]), (0.4, [0.4, 0.3, 0.3]), (1, [1, 0, 0])])

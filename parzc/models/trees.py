@@ -104,13 +104,17 @@ class RandomForest(Trees):
         labelled: number of labels, which bounds the size of the trees.
         first: the first of the inputs that is read; earlier ones are left aside.
 
-    Source: Breiman, "Random Forests", 2001.
+    Attributes:
+        out_of_bag: `(n,)` what the trees that have not seen it tell of each target of the last `fit`.
+
+    Source: Breiman, "Random Forests", 2001, section 3.1 for `out_of_bag`.
     """
 
     def __init__(self, labelled: int, first: int = 0) -> None:
         leaves = min(labelled, 256)
         super().__init__(2 * leaves - 1, min(leaves, 24), first)
         self.leaves = leaves
+        self.out_of_bag = torch.zeros(labelled, dtype=torch.float64)
 
     def fit(self, inputs: Sequence[Tensor], targets: Tensor, seed: int) -> "RandomForest":
         """Learn `(n,)` targets from the columns of the inputs, `(n, ...)` each."""
@@ -119,8 +123,10 @@ class RandomForest(Trees):
             max_features=0.3,
             max_depth=self.depth,
             max_leaf_nodes=max(self.leaves, 2),
+            oob_score=True,
             random_state=seed % 2**32,
         )
         learner.fit(self._columns(inputs).numpy(), targets.double().numpy())
         self.take(learner.estimators_, 0.0, 1 / TREES)
+        self.out_of_bag = torch.from_numpy(learner.oob_prediction_)
         return self

@@ -175,6 +175,20 @@ def test_the_state_of_a_forest_is_all_there_is_to_save():
         loaded.check(SHAPES)
 
 
+def test_each_label_is_told_by_the_trees_that_have_not_seen_it():
+    inputs = rows(30, 0)
+    labels = labels_of(inputs)
+    forest = RandomForest(30).fit(inputs, labels, 3)
+    learner = forest_estimator(inputs, labels, 3, 24, 30)
+    told = np.zeros(30)
+    for row in range(30):
+        unseen = [tree for tree, drawn in zip(learner.estimators_, learner.estimators_samples_, strict=True)
+                  if row not in drawn]  # fmt: skip
+        assert 60 < len(unseen) < 160
+        told[row] = np.mean([tree.predict(matrix(inputs)[row : row + 1])[0] for tree in unseen])
+    np.testing.assert_allclose(forest.out_of_bag.numpy(), told, rtol=0, atol=1e-12)
+
+
 def test_a_forest_may_leave_the_first_inputs_aside():
     inputs, others = rows(40, 0), rows(30, 1)
     labels = inputs[1].double().sum(1)
