@@ -74,7 +74,7 @@ class DescriptionProcess(Process):
         parts = zip(self.log_amplitude.exp(), self.log_length, columns, compared, strict=True)
         for amplitude, log_length, log_column, (left, right) in parts:
             squares = torch.exp(-2 * (log_length + log_column))
-            # By a matrix product, whose cancellation leaves errors that an exponential of a square does not enlarge.
+            # By a matrix product, whose cancellation leaves errors that matter only where length scales are tiny.
             apart = (left.square() @ squares)[:, None] + right.square() @ squares - 2 * (left * squares) @ right.T
             total = total + amplitude * torch.exp(-apart.clamp_min(0) / 2)
         return total

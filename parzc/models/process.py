@@ -11,6 +11,9 @@ from torch import Tensor, nn
 LABELS = 400
 """Labels that the kernel's parameters are fitted to; all of them enter the predictions."""
 JITTER = 1e-5
+"""Of the largest variance, what is added to the diagonal."""
+POWERS = 6
+"""How often it may be raised."""
 NOISE = (-2.5, 1.0)
 """Mean and deviation of the logarithm of the variance of a label's noise."""
 STEPS = 60
@@ -157,11 +160,21 @@ class Process(nn.Module):
             take()
 
     def _cholesky(self, compared: Any) -> Tensor:
-        """Return the Cholesky factor of the covariance of the labels at points that were compared."""
+        """Return the Cholesky factor of the covariance of the labels at points that were compared.
+
+        Far from the optimum, where the search for parameters may look, rounding errors can be larger than the jitter.
+        It is raised then, tenfold each time.
+        """
         covariance = self._kernel(compared)
-        noise = self.log_noise.exp() + JITTER * self._largest().clamp_min(1.0)
-        factor: Tensor = torch.linalg.cholesky(covariance + noise * torch.eye(len(covariance)).to(covariance))
-        return factor
+        one = torch.eye(len(covariance)).to(covariance)
+        for power in range(POWERS):
+            noise = self.log_noise.exp() + 10**power * JITTER * self._largest().clamp_min(1.0)
+            last = power == POWERS - 1
+            factor, failed = torch.linalg.cholesky_ex(covariance + noise * one, check_errors=last)
+            if not failed:
+                break
+        found: Tensor = factor
+        return found
 
     def _between(self, left: Tensor, right: Tensor) -> Tensor:
         return self._kernel(self._compare(left, right))

@@ -156,6 +156,27 @@ def test_a_search_that_goes_astray_comes_back():
         assert torch.isfinite(process(*inputs)).all()
 
 
+@pytest.mark.parametrize(("error", "power"), [(0, 0), (3e-6, 0), (3e-5, 1), (3e-4, 2), (3e-1, 5)])
+def test_rounding_errors_far_from_the_optimum_do_not_end_the_search(monkeypatch, error, power):
+    """As if rounding had taken `error` of the largest variance from the diagonal of a covariance of rank one."""
+    process, *_ = fitted(12)
+    process.log_noise = torch.tensor(-40.0).double()
+    largest = process._largest().clamp_min(1)
+    covariance = largest * (torch.ones(12, 12) - error * torch.eye(12)).double()
+    monkeypatch.setattr(process, "_kernel", lambda _: covariance)
+    factor = process._cholesky([])
+    added = torch.eye(12).double() * 10**power * JITTER * largest
+    torch.testing.assert_close(factor @ factor.T - covariance, added, atol=1e-9 * float(largest), rtol=0)
+
+
+def test_a_covariance_that_cannot_be_mended_is_an_error(monkeypatch):
+    process, *_ = fitted(12)
+    compared = process._compare(process.points, process.points)
+    monkeypatch.setattr(process, "_kernel", lambda _: torch.full((12, 12), math.nan).double())
+    with pytest.raises(torch.linalg.LinAlgError):
+        process._cholesky(compared)
+
+
 def test_the_state_is_all_there_is_to_save():
     process, *_ = fitted()
     loaded = process_of(25)
