@@ -1,6 +1,8 @@
 """Pre-training of a mixer without any label: predict hidden network scores from what else is known of a network."""
 
 import copy
+import hashlib
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -8,6 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from parzc.models.token_mixer import TokenMixer
+
+KEPT = 32
+"""Pre-trained mixers that a process remembers."""
+_kept: OrderedDict[str, dict[str, Tensor]] = OrderedDict()
 
 
 @dataclass(frozen=True)
@@ -73,6 +79,31 @@ def pretrain(model: TokenMixer, pool: Sequence[Tensor], config: PretrainingConfi
             history.append(loss.item())
     model.eval()
     return history
+
+
+def pretrain_once(model: TokenMixer, pool: Sequence[Tensor], config: PretrainingConfig, seed: int) -> None:
+    """Pre-train as `pretrain` does, or recall what this process has learned from the same start, pool and seed.
+
+    Labels come a few at a time, and no label enters: a ranker that is fitted again need not begin anew.
+    """
+    key = _fingerprint(model, pool, config, seed)
+    if key in _kept:
+        model.load_state_dict(_kept[key])
+        model.eval()
+    else:
+        pretrain(model, pool, config, seed)
+        _kept[key] = {name: value.clone() for name, value in model.state_dict().items()}
+    _kept.move_to_end(key)
+    while len(_kept) > KEPT:
+        _kept.popitem(last=False)
+
+
+def _fingerprint(model: TokenMixer, pool: Sequence[Tensor], config: PretrainingConfig, seed: int) -> str:
+    digest = hashlib.sha256(repr((model, config, seed)).encode())
+    for values in (*model.state_dict().values(), *pool):
+        digest.update(repr((values.shape, values.dtype)).encode())
+        digest.update(values.detach().cpu().contiguous().numpy().data)
+    return digest.hexdigest()
 
 
 def continued(model: TokenMixer, seed: int) -> TokenMixer:

@@ -23,7 +23,7 @@ from parzc.models.token_mixer import TokenMixer
 from parzc.models.trees import BoostedTrees
 from parzc.models.weighed import Weighed, has_description, stacking_weights
 from parzc.presets import get_preset, settings_of
-from parzc.pretraining import continued, pretrain
+from parzc.pretraining import continued, pretrain_once
 from parzc.training import train
 from parzc.uncertainty import expected_best
 
@@ -138,7 +138,7 @@ class Ranker(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # scikit-lea
         seeds = [1000 * self.seed + member for member in range(self.preset_.members)]
         networks = [make_model(self.preset_, self.shapes_, seed) for seed in seeds]
         if networks and self.preset_.pretraining.steps and isinstance(networks[0], TokenMixer):
-            pretrain(networks[0], pool, self.preset_.pretraining, seeds[0])
+            pretrain_once(networks[0], pool, self.preset_.pretraining, seeds[0])
             networks = [continued(networks[0], seed) for seed in seeds]
         targets = torch.from_numpy(labels).float()
         for network, seed in zip(networks, seeds, strict=True):

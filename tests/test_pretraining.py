@@ -1,11 +1,14 @@
 """Pre-training without labels: what it learns, and what it leaves alone."""
 
+from collections import OrderedDict
+
 import numpy as np
 import pytest
 import torch
 
+from parzc import pretraining
 from parzc.models.token_mixer import TokenMixer
-from parzc.pretraining import PretrainingConfig, continued, pretrain
+from parzc.pretraining import PretrainingConfig, continued, pretrain, pretrain_once
 
 SCORES, BLOCKS = 4, 3
 
@@ -130,3 +133,53 @@ def test_a_description_tells_hidden_scores():
         final[name] = np.mean(pretrain(described, (tokens, scores, blocks, own[:, :3], own[:, 3:]), config, 0)[-20:])
         assert not torch.equal(described.embed_description.weight, mixer(description=7).embed_description.weight)
     assert final["of these"] < 0.4 * final["of others"]
+
+
+@pytest.fixture
+def begun(monkeypatch):
+    """How often a pre-training began, with nothing remembered from elsewhere."""
+    calls = []
+    monkeypatch.setattr(pretraining, "_kept", OrderedDict())
+    monkeypatch.setattr(pretraining, "pretrain", lambda *args: [calls.append(args), pretrain(*args)])
+    return calls
+
+
+def test_the_same_pretraining_is_recalled(begun):
+    config = PretrainingConfig(steps=3, batch=20)
+    expected, first, again = mixer(), mixer(), mixer()
+    pretrain(expected, pool(), config, 5)
+    pretrain_once(first, pool(), config, 5)
+    with torch.no_grad():
+        first.place.add_(1)
+    again.train()
+    pretrain_once(again, pool(), config, 5)
+    assert len(begun) == 1
+    assert same(expected, again) == set(expected.state_dict()) and not again.training
+
+
+@pytest.mark.parametrize("other", ["start", "dropout", "pool", "columns", "config", "seed"])
+def test_another_pretraining_is_not(begun, other):
+    models, pools = [mixer(), mixer(dropout=0.2 if other == "dropout" else 0.0)], [pool(), pool()]
+    configs, seeds = [PretrainingConfig(steps=2, batch=20)] * 2, [0, 0]
+    if other == "start":
+        with torch.no_grad():
+            models[1].head.bias_mu.add_(1)
+    if other == "pool":
+        pools[1][2][7, 1] += 1e-3
+    if other == "columns":
+        # The same numbers side by side.
+        pools[1] = (pools[1][0], pools[1][1], pools[1][2].reshape(-1, 1))
+    if other == "config":
+        configs[1] = PretrainingConfig(steps=2, batch=21)
+    if other == "seed":
+        seeds[1] = 1
+    for model, networks, config, seed in zip(models, pools, configs, seeds, strict=True):
+        pretrain_once(model, networks, config, seed)
+    assert len(begun) == 2
+
+
+def test_the_pretraining_that_was_used_longest_ago_is_forgotten(begun, monkeypatch):
+    monkeypatch.setattr(pretraining, "KEPT", 2)
+    for seed in (0, 1, 0, 2, 0, 1):
+        pretrain_once(mixer(), pool(), PretrainingConfig(steps=1, batch=20), seed)
+    assert [seed for *_, seed in begun] == [0, 1, 2, 1]
