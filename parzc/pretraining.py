@@ -1,11 +1,11 @@
 """Pre-training of a mixer without any label: predict hidden network scores from what else is known of a network."""
 
 import copy
-import hashlib
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import joblib
 import torch
 from torch import Tensor, nn
 
@@ -86,7 +86,8 @@ def pretrain_once(model: TokenMixer, pool: Sequence[Tensor], config: Pretraining
 
     Labels come a few at a time, and no label enters: a ranker that is fitted again need not begin anew.
     """
-    key = _fingerprint(model, pool, config, seed)
+    tensors = [t.detach().cpu().numpy() for t in (*model.state_dict().values(), *pool)]
+    key = joblib.hash((repr(model), config, seed, tensors))
     if key in _kept:
         model.load_state_dict(_kept[key])
         model.eval()
@@ -96,14 +97,6 @@ def pretrain_once(model: TokenMixer, pool: Sequence[Tensor], config: Pretraining
     _kept.move_to_end(key)
     while len(_kept) > KEPT:
         _kept.popitem(last=False)
-
-
-def _fingerprint(model: TokenMixer, pool: Sequence[Tensor], config: PretrainingConfig, seed: int) -> str:
-    digest = hashlib.sha256(repr((model, config, seed)).encode())
-    for values in (*model.state_dict().values(), *pool):
-        digest.update(repr((values.shape, values.dtype)).encode())
-        digest.update(values.detach().cpu().contiguous().numpy().data)
-    return digest.hexdigest()
 
 
 def continued(model: TokenMixer, seed: int) -> TokenMixer:

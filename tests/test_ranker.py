@@ -4,6 +4,7 @@ import copy
 import itertools
 import math
 import pickle
+from collections import OrderedDict
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from sklearn.model_selection import KFold, cross_val_score
 from torch import nn
 
 import parzc
-from parzc import training
+from parzc import pretraining, training
 from parzc.assembly import make_encoder, make_model
 from parzc.errors import InputError
 from parzc.features import FeatureTable
@@ -176,6 +177,22 @@ def test_a_ranker_may_read_node_statistics_alone():
     assert ranker.shapes_[1:] == [(0,), (0,)]
     assert kendall_tau(ranker.predict(TEST), LABELS[50:]) > 0.5
     assert np.isfinite(ranker.predict_dist(TEST)[1]).all() and len(ranker.suggest(TEST, 3)) == 3
+
+
+def test_fitting_again_with_other_labels_recalls_the_pretraining(monkeypatch):
+    pretrainings = []
+    monkeypatch.setattr(pretraining, "_kept", OrderedDict())
+    monkeypatch.setattr(pretraining, "pretrain", lambda *args: [pretrainings.append(args), pretrain(*args)])
+    settings = {"members": 1, "beside": (), "pretraining.steps": 3, "training.epochs": 2}
+    first, again, other = (
+        Ranker("default", "nb201", seed, settings).fit(TABLE[:n], LABELS[:n], TABLE)
+        for seed, n in ((0, 20), (0, 30), (1, 30))
+    )
+    assert len(pretrainings) == 2
+    pretraining._kept.clear()
+    anew = Ranker("default", "nb201", 0, settings).fit(TABLE[:30], LABELS[:30], TABLE)
+    np.testing.assert_array_equal(again.predict(TABLE), anew.predict(TABLE))
+    assert len({tuple(ranker.predict(TABLE)) for ranker in (first, again, other)}) == 3
 
 
 def test_pretraining_sees_the_unlabelled():
