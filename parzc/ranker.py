@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from parzc.models.token_mixer import TokenMixer
 from parzc.models.trees import RandomForest, Trees
 from parzc.presets import get_preset, settings_of
 from parzc.pretraining import continued, pretrain_once
-from parzc.stacking import stacking_weights
+from parzc.stacking import FEWEST, cross_validated, stacking_weights
 from parzc.training import train
 from parzc.uncertainty import expected_best
 
@@ -111,8 +112,8 @@ class Ranker(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # scikit-lea
         beside, targets = self._fit_beside(inputs, labels, everything)
         self.members_ = [*self._train_networks(inputs, labels, everything), *beside]
         self._standardise(everything)
-        if self.preset_.share is not None:
-            self._weigh_beside(targets)
+        if self.preset_.share is not None and len(labels) >= FEWEST:
+            self._weigh_beside(inputs, targets, everything)
             self._standardise(everything)
         return self
 
@@ -182,22 +183,29 @@ class Ranker(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # scikit-lea
         weights = stacking_weights(told, targets.numpy())
         return members, told @ (weights if weights.any() else np.full(len(names), 1 / len(names)))
 
-    def _fit_member(self, name: str, inputs: Inputs, targets: Tensor, pool: Inputs) -> Beside:
+    def _fit_member(self, name: str, inputs: Sequence[Tensor], targets: Tensor, pool: Inputs) -> Beside:
         member = make_beside(name, len(targets), self.shapes_)
         if isinstance(member, GaussianProcess):
             return member.fit(inputs, targets, pool, self.seed)
         return member.fit(inputs, targets, self.seed)
 
-    def _weigh_beside(self, targets: Tensor) -> None:
+    def _weigh_beside(self, inputs: Inputs, targets: Tensor, pool: Inputs) -> None:
         """Set the shares of processes and random forests to what each tells of targets that it has not learned.
 
         What they have together stays as it is, and so do the shares of networks and boosted trees.
         """
-        indices, told = [], []
-        for index, member in enumerate(self.members_):
-            if isinstance(member, Process | RandomForest):
-                indices.append(index)
-                told.append(member.held_out(targets) if isinstance(member, Process) else member.out_of_bag)
+        networks, indices, told = self.preset_.members, [], []
+        for index, (name, member) in enumerate(zip(self.beside_, self.members_[networks:], strict=True), networks):
+            if isinstance(member, RandomForest):
+                told.append(member.out_of_bag)
+            elif name in PROCESSES:
+                # Without a target, but with kernel parameters that were fitted to it, too, a process with many of
+                # these would tell far more of it than it does of new ones.
+                fit = partial(self._fit_member, name, pool=pool)
+                told.append(cross_validated(fit, inputs, targets, self.seed))
+            else:
+                continue
+            indices.append(index)
         if not indices:
             return
         # What is added up are standardised scores.

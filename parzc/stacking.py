@@ -1,12 +1,19 @@
 """How much each member of a ranker counts: as much as it tells of labels that it has not seen."""
 
+from collections.abc import Callable, Sequence
+
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from scipy.optimize import nnls
+from sklearn.model_selection import KFold
+from torch import Tensor, nn
 
 FEWEST = 10
 """Labels that weights are learned from; with fewer, all members count alike."""
-DEVIATION = 0.1
+FOLDS = 5
+"""Parts of the labels, each of which is held out once."""
+DEVIATION = 0.15
 """How far the weight of a member is believed to be from that of all others, before a label is held out."""
 
 
@@ -37,3 +44,22 @@ def stacking_weights(told: NDArray[np.float64], seen: NDArray[np.float64]) -> ND
     weights: NDArray[np.float64] = nnls(rows, np.append(seen, belief * alike))[0]
     scaled: NDArray[np.float64] = weights * slopes
     return scaled
+
+
+def cross_validated(
+    fit: Callable[[Sequence[Tensor], Tensor], nn.Module], inputs: Sequence[Tensor], targets: Tensor, seed: int
+) -> Tensor:
+    """Return what a member tells of each of `FOLDS` parts of the targets, `(n,)`, that has learned the others.
+
+    Args:
+        fit: fits it, anew for each part, to inputs and targets.
+        inputs: `(n, ...)` each.
+        targets: `(n,)`, at least as many as parts.
+        seed: of the parts.
+    """
+    told = torch.zeros_like(targets)
+    for learned, hidden in KFold(FOLDS, shuffle=True, random_state=seed).split(targets):
+        member = fit([x[learned] for x in inputs], targets[learned])
+        with torch.no_grad():
+            told[hidden] = member(*[x[hidden] for x in inputs])
+    return told

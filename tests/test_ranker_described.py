@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save
+from sklearn.model_selection import KFold
 
 from parzc.assembly import make_beside, make_encoder, make_model, names_beside
 from parzc.datasets import get_space
@@ -88,16 +89,15 @@ def test_members_beside_the_networks_count_as_much_as_they_tell_of_held_out_labe
     scaled = [torch.from_numpy(scale(LABELS[:12])) for scale in (standard_scores, normal_scores)]
     anew = [GaussianProcess(12, ranker.shapes_).fit(ours, targets, inputs, 0) for targets in scaled]
     targets = min(zip(anew, scaled, strict=True), key=lambda pair: (pair[0](*inputs) - process(*inputs)).abs().sum())[1]
-    members = [
-        GaussianProcess(12, ranker.shapes_).fit(ours, targets, inputs, 0),
-        RandomForest(12).fit(ours, targets, 0),
-        DescriptionProcess(12, ranker.shapes_).fit(ours, targets, 0),
-        RandomForest(12, 3).fit(ours, targets, 0),
-    ]
-    told = np.stack([
-        members[0].held_out(targets).numpy(), members[1].out_of_bag.numpy(),
-        members[2].held_out(targets).numpy(), members[3].out_of_bag.numpy(),
-    ], 1)  # fmt: skip
+    told = np.zeros((12, 4))
+    for column, first in ((1, 0), (3, 3)):
+        told[:, column] = RandomForest(12, first).fit(ours, targets, 0).out_of_bag.numpy()
+    for learned, hidden in KFold(5, shuffle=True, random_state=0).split(np.arange(12)):
+        part, rest = ([x[rows] for x in ours] for rows in (learned, hidden))
+        count = len(learned)
+        first = GaussianProcess(count, ranker.shapes_).fit(part, targets[learned], inputs, 0)
+        second = DescriptionProcess(count, ranker.shapes_).fit(part, targets[learned], 0)
+        told[hidden, 0], told[hidden, 2] = first(*rest).detach().numpy(), second(*rest).detach().numpy()
     weights = stacking_weights(told, targets.numpy())
     weights *= [member(*inputs).detach().numpy().std() for member in ranker.members_[networks:]]
     together = 0.9 if networks else 1

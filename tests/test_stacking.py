@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
+import torch
 from scipy.optimize import minimize
 
-from parzc.stacking import stacking_weights
+from parzc.stacking import cross_validated, stacking_weights
 
 
 def told_of(seen, noises, seed=1):
@@ -31,7 +32,7 @@ def test_weights_are_the_most_probable_ones(n, noises):
     def objective(weights):
         """Minus the logarithm of the posterior, with noise of a label known and a normal prior."""
         error = ((seen - calibrated @ weights) ** 2).sum() / (2 * noise)
-        return error + ((weights - alike) ** 2).sum() / (2 * 0.1**2)
+        return error + ((weights - alike) ** 2).sum() / (2 * 0.15**2)
 
     best = minimize(objective, alike, bounds=[(0, None)] * len(noises), tol=1e-14).x
     np.testing.assert_allclose(stacking_weights(told, seen), best * slopes, atol=1e-6)
@@ -66,3 +67,24 @@ def test_with_fewer_than_ten_labels_there_are_no_weights():
     for n in (2, 9, 10):
         seen = labels(n)
         assert stacking_weights(told_of(seen, (0.1, 0.2)), seen).any() == (n == 10)
+
+
+def test_each_label_is_told_by_a_member_that_has_learned_four_fifths_of_the_others():
+    inputs, targets, seen = [torch.arange(23.0)], torch.randn(23, generator=torch.Generator().manual_seed(0)), []
+
+    def fit(inputs, targets):
+        """A member that tells the mean of what it has learned, plus the input."""
+        seen.append(inputs[0])
+        mean = targets.mean()
+        member = torch.nn.Module()
+        member.forward = lambda x: x + mean
+        return member
+
+    told = cross_validated(fit, inputs, targets, seed=1)
+    assert [len(part) for part in seen] == [18, 18, 18, 19, 19]
+    hidden = [np.setdiff1d(np.arange(23), part.numpy()) for part in seen]
+    assert sorted(np.concatenate(hidden)) == list(range(23))
+    for part, rest in zip(seen, hidden, strict=True):
+        np.testing.assert_allclose(told[rest], rest + targets[part.long()].mean().item(), atol=1e-5)
+    again = cross_validated(fit, inputs, targets, seed=1)
+    assert torch.equal(told, again) and not torch.equal(told, cross_validated(fit, inputs, targets, seed=2))
