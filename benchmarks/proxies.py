@@ -46,13 +46,19 @@ BUDGETS: Mapping[tuple[int, int], tuple[str, ...]] = {
 }
 """Batches and inputs in each: what the papers, or the code published with them, take; the last entry is the paper's."""
 
+PUBLISHED = ("expressivity", "progressivity", "trainability_published", "flops")
 ASSEMBLED: Mapping[str, tuple[tuple[str, ...], Literal["log", "linear"]]] = {
     "az_nas": (AZ_NAS, "log"),
     "az_nas, linear": (AZ_NAS, "linear"),
-    "az_nas, published trainability": (("expressivity", "progressivity", "trainability_published", "flops"), "log"),
+    "az_nas, published trainability": (PUBLISHED, "log"),
     "az_nas with synflow": ((*AZ_NAS, "synflow"), "log"),
     "az_nas with zico": ((*AZ_NAS, "zico"), "log"),
 }
+TWINS: Mapping[str, tuple[str, ...]] = {
+    "az_nas, twins counted": AZ_NAS,
+    "az_nas, published trainability, twins counted": PUBLISHED,
+}
+"""Assembled within the population of all strings, as in published code; all others within that of the networks."""
 Scores = Mapping[str, NDArray[np.float64]]
 
 
@@ -88,7 +94,7 @@ def main() -> None:
     for seed in args.seeds:
         chosen = [budgets[name] for name in args.budgets]
         scores, *about = features(archs, args.data, Path(args.work) / f"seed{seed}", seed, chosen, args.workers)
-        scores = {**scores, **assembled(scores)}
+        scores = {**scores, **assembled(scores, archs)}
         if seed == 0:
             record["results"] |= measured({**scores, **as_built(archs)}, *about, accuracy)
         else:
@@ -101,7 +107,7 @@ def main() -> None:
 def measure_whole_space(table: str) -> None:
     archs = list(load_table(table, space=get_space("nb201"), target=TARGETS[0]).archs)
     scores, *about = shipped_features(archs)
-    rows = measured({**scores, **as_built(archs), **assembled(scores)}, *about, accuracies(table, archs))
+    rows = measured({**scores, **as_built(archs), **assembled(scores, archs)}, *about, accuracies(table, archs))
     record = {"space": "nb201", "archs": len(archs), "data": "gaussian", "machine": machine(), "results": rows}
     save(record, "nb201-proxies-whole")
 
@@ -178,13 +184,22 @@ def as_built(archs: Sequence[str]) -> Scores:
     return {f"{name}, as built": np.array(values, dtype=np.float64) for name, values in rows.items()}
 
 
-def assembled(scores: Scores) -> Scores:
-    """Rank aggregations of the proxies that there are."""
-    return {
-        name: aggregate_ranks({column: scores[column] for column in columns}, method)
+def assembled(scores: Scores, archs: Sequence[str]) -> Scores:
+    """Rank aggregations of the proxies that there are.
+
+    Strings that are built as one network are one member of the population, save in `TWINS`.
+    """
+    space = get_space("nb201")
+    _, first, member = np.unique([space.canonical(arch) for arch in archs], return_index=True, return_inverse=True)
+    found = {
+        name: aggregate_ranks({column: scores[column][first] for column in columns}, method)[member]
         for name, (columns, method) in ASSEMBLED.items()
         if set(columns) <= scores.keys()
     }
+    for name, columns in TWINS.items():
+        if set(columns) <= scores.keys():
+            found[name] = aggregate_ranks({column: scores[column] for column in columns})
+    return found
 
 
 def correlations(values: NDArray[np.float64], accuracy: NDArray[np.float64]) -> dict[str, Any]:
