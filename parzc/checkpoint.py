@@ -24,14 +24,28 @@ from parzc.training import TrainingConfig
 SCHEMA = 4
 
 
-def write(path: Path, config: Mapping[str, Any], preset: Preset, tensors: Mapping[str, Tensor]) -> None:
-    """Write a ranker folder; `config.json` comes last, so that an interrupted write is not taken for a ranker."""
+def write(
+    path: Path,
+    config: Mapping[str, Any],
+    preset: Preset,
+    tensors: Mapping[str, Tensor],
+    counts: Mapping[str, float],
+) -> None:
+    """Write a ranker folder; `config.json` comes last, so that an interrupted write is not taken for a ranker.
+
+    Args:
+        path: of the folder.
+        config: what `reading` gives back, besides the settings.
+        preset: the settings.
+        tensors: all weights and scales.
+        counts: for the card: how much each kind of member counts in a score, by name.
+    """
     path.mkdir(parents=True, exist_ok=True)
     content = save({k: v.contiguous() for k, v in tensors.items()})
     record = {"schema": SCHEMA, **config, "resolved": asdict(preset), "software": _software()}
     record["sha256"] = _digest(content)
     write_atomically(path / "model.safetensors", content)
-    write_atomically(path / "card.md", _card(record).encode())
+    write_atomically(path / "card.md", _card(record, counts).encode())
     write_atomically(path / "config.json", (json.dumps(record, indent=1) + "\n").encode())
 
 
@@ -123,15 +137,17 @@ def _software() -> dict[str, str]:
     return {"python": platform.python_version(), **{name: version(name) for name in packages}}
 
 
-def _card(record: Mapping[str, Any]) -> str:
+def _card(record: Mapping[str, Any], counts: Mapping[str, float]) -> str:
     space = record["space"] or "any network"
     statistics = ", ".join(record["resolved"]["statistics"])
     scores = ", ".join(record["resolved"]["scores"]) or "none"
+    members = ", ".join(f"{name} {share:.2f}" for name, share in counts.items())
     return f"""# A parzc ranker
 
-Ranks architectures of: {space}. Preset `{record["preset"]}`, seed {record["seed"]}, members
-{record["resolved"]["members"]}.
+Ranks architectures of: {space}. Preset `{record["preset"]}`, seed {record["seed"]}, fitted on {record["labelled"]}
+labelled ones.
 
+- Members, and how much each kind counts in a score: {members}
 - Node statistics it reads: {statistics}
 - Network scores it reads: {scores}
 - Encoder of the architecture's graph: {record["resolved"]["graph"]}

@@ -287,7 +287,9 @@ class Ranker(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # scikit-lea
             tensors[name] = torch.from_numpy(getattr(self, f"{name}_"))
         config = self.get_params() | {"shapes": self.shapes_, "labelled": self.labelled_}
         config["definitions"] = self.encoder_.definitions
-        checkpoint.write(Path(path), config, self.preset_, tensors)
+        networks = [f"{self.preset_.members} neural networks"] if self.preset_.members else []
+        counts = dict(zip([*networks, *self.beside_], self.shares_.tolist(), strict=True))
+        checkpoint.write(Path(path), config, self.preset_, tensors, counts)
 
     @classmethod
     def load(cls, path: str | Path) -> "Ranker":

@@ -70,7 +70,8 @@ def test_the_folder_says_what_the_ranker_is(ranker, tmp_path):
     np.testing.assert_array_equal(tensors["encoder.scores"].numpy(), ranker.encoder_.arrays["scores"])
     assert sum(name.startswith("members.1.") for name in tensors) == len(ranker.members_[1].state_dict())
     card = (tmp_path / "card.md").read_text()
-    assert "Ranks architectures of: nb201. Preset `default`, seed 0, members\n2." in card
+    assert "Ranks architectures of: nb201. Preset `default`, seed 0, fitted on 50\nlabelled ones." in card
+    assert "score: 2 neural networks 0.33, gaussian_process 0.33, boosted_trees 0.33\n" in card
     assert ", ".join(config["resolved"]["statistics"]) in card
 
 

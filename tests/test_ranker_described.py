@@ -172,6 +172,13 @@ def test_a_saved_ranker_comes_back_to_the_last_bit(ranker, table, tmp_path):
     assert np.ptp(ranker.predict(table)) > 0.5
 
 
+def test_the_card_says_how_much_each_member_counts(ranker, tmp_path):
+    ranker.save(tmp_path)
+    line = re.search(r"counts in a score: (.*)\n", (tmp_path / "card.md").read_text()).group(1)
+    names = (f"{ranker.preset_.members} neural networks", *ranker.preset_.beside)
+    assert line == ", ".join(f"{name} {share:.2f}" for name, share in zip(names, ranker.shares_, strict=True))
+
+
 def test_the_seed_decides(ranker, table):
     again = fitted(table[:12], LABELS[:12], table).predict(table)
     np.testing.assert_array_equal(again, ranker.predict(table))
