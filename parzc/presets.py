@@ -39,8 +39,9 @@ class Preset:
         beside: members of other kinds, which read `tokens`: `gaussian_process`, from which the uncertainty then comes,
             `boosted_trees`, `random_forest`, and `description_process` and `description_forest`, which read nothing but
             descriptions of architectures and are left out where these do not enter.
-        share: how much all networks together count, 0 to 1; the rest is that of `beside`, where each member counts as
-            much as it tells of held-out labels (`parzc.stacking`). None if all simply count alike.
+        share: how much all networks together count, 0 to 1; the rest is that of `beside`, where each process and each
+            random forest counts as much as it tells of held-out labels (`parzc.stacking`), boosted trees like one of as
+            many members. None if all simply count alike.
         described: whether all members also read what the architecture is made of (`parzc.features.description`), if
             the space is known.
     """

@@ -111,10 +111,11 @@ class Ranker(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # scikit-lea
         self.shares_ = first_shares(self.preset_, len(self.beside_))
         beside, targets = self._fit_beside(inputs, labels, everything)
         self.members_ = [*self._train_networks(inputs, labels, everything), *beside]
-        self._standardise(everything)
+        raw = self._raw(everything)
+        self._standardise(raw)
         if self.preset_.share is not None and len(labels) >= FEWEST:
             self._weigh_beside(inputs, targets, everything)
-            self._standardise(everything)
+            self._standardise(raw)
         return self
 
     def adapt(self, features: Features) -> "Ranker":
@@ -132,13 +133,16 @@ class Ranker(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # scikit-lea
         """
         table = _as_table(features)
         self.encoder_ = self.encoder_.refit(table)
-        self._standardise(self._inputs(table))
+        self._standardise(self._raw(self._inputs(table)))
         return self
 
-    def _standardise(self, everything: Inputs) -> None:
-        """Give the scores of each member, and their mean, mean 0 and spread 1 over networks with these inputs."""
+    def _raw(self, inputs: Inputs) -> NDArray[np.float64]:
+        """Return the scores of each member as it gives them, `(members, n)`."""
+        return np.stack([_score(member, inputs) for member in self.members_])
+
+    def _standardise(self, raw: NDArray[np.float64]) -> None:
+        """Give the scores of each member, and their mean, mean 0 and spread 1 over networks with these scores."""
         self.offset_, self.scale_ = np.zeros(len(self.members_) + 1), np.ones(len(self.members_) + 1)
-        raw = np.stack([_score(member, everything) for member in self.members_])
         self.offset_[:-1], self.scale_[:-1] = raw.mean(1), np.maximum(raw.std(1), 1e-12)
         mean = self._mean(raw)
         self.offset_[-1], self.scale_[-1] = mean.mean(), max(mean.std(), 1e-12)
@@ -194,24 +198,25 @@ class Ranker(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # scikit-lea
 
         What they have together stays as it is, and so do the shares of networks and boosted trees.
         """
-        networks, indices, told = self.preset_.members, [], []
-        for index, (name, member) in enumerate(zip(self.beside_, self.members_[networks:], strict=True), networks):
+        networks = self.preset_.members
+        beside = zip(self.beside_, self.members_[networks:], strict=True)
+        weighed = [entry for entry in enumerate(beside, networks) if isinstance(entry[1][1], Process | RandomForest)]
+        if len(weighed) < 2:
+            return
+        told = []
+        for _, (name, member) in weighed:
             if isinstance(member, RandomForest):
                 told.append(member.out_of_bag)
-            elif name in PROCESSES:
+            else:
                 # Without a target, but with kernel parameters that were fitted to it, too, a process with many of
                 # these would tell far more of it than it does of new ones.
                 fit = partial(self._fit_member, name, pool=pool)
                 told.append(cross_validated(fit, inputs, targets, self.seed))
-            else:
-                continue
-            indices.append(index)
-        if not indices:
-            return
+        indices = np.array([index for index, _ in weighed])
         # What is added up are standardised scores.
         weights = stacking_weights(torch.stack(told, 1).numpy(), targets.numpy()) * self.scale_[indices]
         if weights.any():
-            places = np.array(indices) - len(self.members_)
+            places = indices - len(self.members_)
             self.shares_[places] = self.shares_[places].sum() * weights / weights.sum()
 
     def predict(self, features: Features) -> NDArray[np.float64]:
@@ -220,7 +225,7 @@ class Ranker(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # scikit-lea
         The posterior mean of the weights is used: the same features give the same scores.
         """
         inputs = self._inputs(_as_table(features))
-        return self._combined(np.stack([_score(member, inputs) for member in self.members_]))
+        return self._combined(self._raw(inputs))
 
     def predict_dist(self, features: Features) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return `(n,)` scores as `predict` does, and `(n,)` standard deviations in the same unit.
@@ -230,7 +235,7 @@ class Ranker(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # scikit-lea
         follows for the order of two networks.
         """
         inputs = self._inputs(_as_table(features))
-        scores = self._combined(np.stack([_score(member, inputs) for member in self.members_]))
+        scores = self._combined(self._raw(inputs))
         for index, member in enumerate(self.members_):
             if isinstance(member, GaussianProcess):
                 return scores, np.sqrt(_in_batches(member.variance, inputs)) / self.scale_[index]
@@ -287,7 +292,8 @@ class Ranker(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # scikit-lea
             tensors[name] = torch.from_numpy(getattr(self, f"{name}_"))
         config = self.get_params() | {"shapes": self.shapes_, "labelled": self.labelled_}
         config["definitions"] = self.encoder_.definitions
-        networks = [f"{self.preset_.members} neural networks"] if self.preset_.members else []
+        count = self.preset_.members
+        networks = [f"{count} neural network{'s' * (count > 1)}"] if count else []
         counts = dict(zip([*networks, *self.beside_], self.shares_.tolist(), strict=True))
         checkpoint.write(Path(path), config, self.preset_, tensors, counts)
 

@@ -58,7 +58,7 @@ def cross_validated(
         seed: of the parts.
     """
     told = torch.zeros_like(targets)
-    for learned, hidden in KFold(FOLDS, shuffle=True, random_state=seed).split(targets):
+    for learned, hidden in KFold(FOLDS, shuffle=True, random_state=seed % 2**32).split(targets):
         member = fit([x[learned] for x in inputs], targets[learned])
         with torch.no_grad():
             told[hidden] = member(*[x[hidden] for x in inputs])

@@ -113,6 +113,12 @@ def test_scores_are_weighed_by_the_shares(ranker, table):
     assert len(set(ranker.shares_.round(6))) > 2
 
 
+def test_of_one_member_alone_nothing_is_held_out(table, monkeypatch):
+    monkeypatch.setattr("parzc.ranker.cross_validated", None)
+    alone = fitted(table[:12], LABELS[:12], beside=["gaussian_process", "boosted_trees"], share=0.4)
+    np.testing.assert_allclose(alone.shares_, [0.4, 0.3, 0.3])
+
+
 def test_with_few_labels_members_beside_the_networks_count_alike(table):
     np.testing.assert_allclose(fitted(table[:9], LABELS[:9], table).shares_, [0.1, *[0.225] * 4])
 
@@ -175,7 +181,7 @@ def test_a_saved_ranker_comes_back_to_the_last_bit(ranker, table, tmp_path):
 def test_the_card_says_how_much_each_member_counts(ranker, tmp_path):
     ranker.save(tmp_path)
     line = re.search(r"counts in a score: (.*)\n", (tmp_path / "card.md").read_text()).group(1)
-    names = (f"{ranker.preset_.members} neural networks", *ranker.preset_.beside)
+    names = ("1 neural network", *ranker.preset_.beside)
     assert line == ", ".join(f"{name} {share:.2f}" for name, share in zip(names, ranker.shares_, strict=True))
 
 

@@ -9,6 +9,7 @@ from scipy.optimize import minimize
 
 from parzc.features.scaling import normal_scores
 from parzc.models.description_process import DescriptionProcess
+from parzc.stacking import cross_validated
 
 MEASURED = ((3, 4), (5,), (2,))
 SHAPES = ((6,), (4,))
@@ -141,6 +142,19 @@ def test_held_out_labels_are_told_as_without_them():
         rest = [j for j in range(12) if j != i]
         expected = covariances[i, rest] @ np.linalg.solve(covariances[np.ix_(rest, rest)], labels.numpy()[rest])
         assert found[i] == pytest.approx(expected, rel=1e-8, abs=1e-10)
+
+
+def test_without_being_fitted_again_it_tells_too_much_of_a_label():
+    """Of labels that are noise nothing can be told; the length scales of many columns remember them all the same."""
+    shapes = ((60,), (20,))
+    found = []
+    for seed in range(8):
+        inputs, labels = rows(30, seed, shapes), torch.randn(30, generator=torch.Generator().manual_seed(seed)).double()
+        process = process_of(30, shapes).fit(inputs, labels, 0)
+        told = cross_validated(lambda x, t: process_of(len(t), shapes).fit(x, t, 0), inputs, labels, 0)
+        found.append([np.corrcoef(values, labels)[0, 1] for values in (process.held_out(labels), told)])
+    remembered, honest = np.mean(found, 0)
+    assert remembered > 0.25 and honest < 0.1
 
 
 def test_a_search_that_goes_astray_comes_back():
