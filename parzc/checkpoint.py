@@ -21,7 +21,7 @@ from parzc.presets import Preset
 from parzc.pretraining import PretrainingConfig
 from parzc.training import TrainingConfig
 
-SCHEMA = 4
+SCHEMA = 5
 
 
 def write(

@@ -1,8 +1,9 @@
 """Plain tabular learners as rankers, on the very inputs that a ranker of the same preset reads."""
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -16,6 +17,15 @@ from parzc.label_scale import standard_scores
 from parzc.models.baselines import BASELINES
 from parzc.models.description_process import MEASURED
 from parzc.presets import get_preset, settings_of
+
+READS: Mapping[str, slice] = MappingProxyType(
+    {
+        "everything": slice(None),
+        "description": slice(MEASURED, MEASURED + 2),
+        "description and states": slice(MEASURED, None),
+    }
+)
+"""Inputs of a ranker that a learner reads; those of a description are nothing that was measured."""
 
 
 class TabularRanker:
@@ -31,10 +41,10 @@ class TabularRanker:
         seed: of the learner.
         graph: encoder of the architecture that the ranker adds to the preset; its graphs are then inputs here, too.
         plain: whether to learn the labels as they are.
-        description_only: whether to read what the architecture is made of and nothing that was measured.
+        reads: a name in `READS`.
 
     Raises:
-        InputError: if the description alone is to be read, and the preset does not read it.
+        InputError: if a description alone is to be read, and the preset does not read it.
     """
 
     def __init__(
@@ -45,15 +55,15 @@ class TabularRanker:
         seed: int = 0,
         graph: str = "none",
         plain: bool = False,
-        description_only: bool = False,
+        reads: str = "everything",
     ) -> None:
         self.scale = standard_scores if plain else normal_scores
         chosen = get_preset(preset).override(settings_of(preset, space) | {"graph": graph})
-        if description_only and not (chosen.described and space):
+        if reads != "everything" and not (chosen.described and space):
             raise InputError(
                 f"preset '{preset}' reads no description of architectures of '{space}' to learn from alone"
             )
-        self.first = MEASURED if description_only else 0
+        self.read = READS[reads]
         self.encoder = make_encoder(chosen, space)
         self.estimator = BASELINES[method](seed)
 
@@ -74,7 +84,7 @@ class TabularRanker:
         return predictions
 
     def _matrix(self, features: FeatureTable) -> NDArray[np.float32]:
-        inputs = self.encoder.transform(features)[self.first :]
+        inputs = self.encoder.transform(features)[self.read]
         return np.concatenate([x.reshape(len(features), -1) for x in inputs], axis=1, dtype=np.float32)
 
 
@@ -82,14 +92,14 @@ def tabular_learners(preset: str, space: str, graph: str = "none") -> dict[str, 
     """Return every learner that a ranker of this preset has to beat, by name; each takes a seed.
 
     They learn normal scores of the labels, and the labels as they are. Where the preset reads what architectures are
-    made of, there are learners that read nothing else, too.
+    made of, there are learners that read nothing else, too, with states and without.
     """
     described = get_preset(preset).override(settings_of(preset, space)).described and bool(space)
     return {
-        method + ", plain labels" * plain + ", description only" * alone: partial(
-            TabularRanker, method, preset, space, graph=graph, plain=plain, description_only=alone
+        method + ", plain labels" * plain + (reads != "everything") * f", {reads} only": partial(
+            TabularRanker, method, preset, space, graph=graph, plain=plain, reads=reads
         )
-        for alone in ((False, True) if described else (False,))
+        for reads in (READS if described else ("everything",))
         for plain in (False, True)
         for method in BASELINES
     }

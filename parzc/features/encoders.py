@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from parzc.datasets import Slot, Space
 from parzc.errors import InputError
 from parzc.features._registry import proxy_info
-from parzc.features.description import describe
+from parzc.features.description import describe, telling
 from parzc.features.graphs import graph_arrays
 from parzc.features.layouts import Reduction, encoded, node_matrix, slot_columns
 from parzc.features.scaling import RankGauss
@@ -172,10 +172,10 @@ class TokenEncoder(Encoder):
     Networks of no known space get one position for each eighth of their depth. Block statistics have as many positions
     as the network with most blocks among those it was fitted on, at most 32; the blocks of others are spread over them.
     What the architecture is made of comes last if a space is given whose architectures the rows are named by: the
-    columns that vary over the networks it was fitted on, with mean 0 and spread 1 over these.
+    columns that tell the networks apart it was fitted on, with mean 0 and spread 1 over these.
 
     Returns `(n, tokens, stages * statistics + 1)`, `(n, scores)`, `(n, positions * blocks)`, and where they enter the
-    two parts of `parzc.features.description.describe`, `(n, columns)` each.
+    three parts of `parzc.features.description.describe`, `(n, columns)` each.
 
     Args:
         statistics: node statistics.
@@ -210,8 +210,8 @@ class TokenEncoder(Encoder):
             vertices = min(mask.shape[1], MOST_VERTICES)
             self.arrays["vertices"] = np.array([vertices], dtype=np.float64)
             for name, columns in describe(table.archs, self.described, vertices).items():
-                varying = np.flatnonzero((columns != columns[:1]).any(0))
-                self.arrays[name] = np.stack([varying, columns[:, varying].mean(0), columns[:, varying].std(0)])
+                kept = telling(name, columns)
+                self.arrays[name] = np.stack([kept, columns[:, kept].mean(0), columns[:, kept].std(0)])
 
     def _scales(self, table: FeatureTable) -> dict[str, NDArray[np.float64]]:
         values, present = self._cells(table)
