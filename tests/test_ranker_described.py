@@ -280,13 +280,14 @@ def test_tabular_learners_read_the_description_too(table):
     assert matrix.shape[1] > 20 + sum(math.prod(x.shape[1:]) for x in expected[:3])
 
 
-def test_learners_of_the_description_alone_see_nothing_that_was_measured(table):
-    learner = TabularRanker("gradient_boosting", space="nb101", description_only=True)
+@pytest.mark.parametrize(("reads", "parts"), [("description", 2), ("description and states", 3)])
+def test_learners_of_the_description_alone_see_nothing_that_was_measured(table, reads, parts):
+    learner = TabularRanker("gradient_boosting", space="nb101", reads=reads)
     preset = get_preset("default").override(SETTINGS | {"described": True})
     learner.encoder = make_encoder(preset, "nb101")
     learner.fit(table[:12], LABELS[:12])
     described = make_encoder(preset, "nb101").fit(table[:12]).transform(table)[3:]
-    np.testing.assert_array_equal(learner._matrix(table), np.concatenate(described, axis=1))
+    np.testing.assert_array_equal(learner._matrix(table), np.concatenate(described[:parts], axis=1))
     other = table[list(range(14))]
     other.scores["params"] = other.scores["params"] + np.arange(14.0)
     np.testing.assert_array_equal(learner.predict(other), learner.predict(table))

@@ -80,15 +80,16 @@ def test_labels_are_learned_as_they_are_where_that_is_asked_for(method):
 )
 def test_a_ranker_has_every_learner_beside_it_that_reads_what_it_reads(preset, space, described):
     learners = tabular_learners(preset, space)
-    ends = ["", ", plain labels"] + ["", ", plain labels"] * described
-    alone = [""] * 2 + [", description only"] * 2 * described
+    ends = ["", ", plain labels"] * (1 + 2 * described)
+    alone = [""] * 2 + ([", description only"] * 2 + [", description and states only"] * 2) * described
     assert list(learners) == [
         method + end + what for end, what in zip(ends, alone, strict=True) for method in BASELINES
     ]
     for name, learner in learners.items():
         made = learner(5)
         assert made.scale is (standard_scores if "plain labels" in name else normal_scores)
-        assert (made.first > 0) == ("description only" in name)
+        read = "abcxyz"[made.read]
+        assert read == ("xyz" if "states only" in name else "xy" if "description only" in name else "abcxyz")
         assert type(made.estimator) is type(BASELINES[name.split(",")[0]](0))
         assert made.encoder.statistics == get_preset(preset).statistics
     assert learners["random_forest"](5).estimator.random_state == 5
@@ -96,4 +97,4 @@ def test_a_ranker_has_every_learner_beside_it_that_reads_what_it_reads(preset, s
 
 def test_where_a_preset_reads_no_description_nothing_learns_from_it_alone():
     with pytest.raises(InputError, match=r"^preset 'default' reads no description of architectures of 'nb201' to"):
-        TabularRanker("extra_trees", space="nb201", description_only=True)
+        TabularRanker("extra_trees", space="nb201", reads="description")

@@ -8,7 +8,7 @@ import pytest
 
 from parzc.datasets import get_space
 from parzc.errors import InputError
-from parzc.features.description import describe
+from parzc.features.description import describe, telling
 from parzc.features.graphs import vocabulary
 
 NB101, NB201, DARTS, TINY = (get_space(name) for name in ("nb101", "nb201", "darts", "autoformer-tiny"))
@@ -66,12 +66,40 @@ def test_places_by_hand():
     assert row.tolist() == [*joined(labels), *[0] * 5, *joined([*edge, 0] for edge in edges), *[0] * 4]
 
 
+def states(space, arch, vertices):
+    labels = len(vocabulary(space))
+    return describe([arch], space, vertices)["states"].reshape(vertices, labels).tolist()
+
+
+def test_states_by_hand():
+    # Behind the output nothing changes any more.
+    chain = [[1, 0, 0, 0, 0], [1, 1, 0, 0, 0], [1, 1, 0, 0, 1]]
+    assert states(NB101, RESIDUAL, 3) == chain
+    assert states(NB101, RESIDUAL, 5) == [*chain, chain[-1], chain[-1]]
+    assert states(NB101, RESIDUAL, 2) == chain[:2]
+    # Where branches meet, the most on any one of them.
+    assert states(NB101, INCEPTION, 7)[-1] == [1, 2, 1, 1, 1]
+    assert states(NB201, CELL, 8)[-1] == [1, 1, 1, 1, 2, 1, 1]
+
+
+def test_the_state_on_a_chain_is_the_number_of_parts_so_far():
+    for space, arch in ((get_space("transnas-macro"), "64-1234-basic"), (TINY, AUTOFORMER_T)):
+        graph = space.graph(arch)
+        size = len(graph.operations)
+        found = states(space, arch, size + 1)
+        for vertex in range(size):
+            before = graph.operations[: vertex + 1]
+            assert found[vertex] == [before.count(name) for name in vocabulary(space)]
+        assert found[size] == found[size - 1]
+
+
 def test_the_vertices_of_larger_graphs_are_cut():
     found = describe([CELL, FULL], NB201, 3)
     labels = [[[1, 0, 0, 0, 0, 0, 0], [0, 0, 0, 1, 0, 0, 0], [0, 0, 0, 0, 1, 0, 0]]]
     labels += [[[1, 0, 0, 0, 0, 0, 0], [0, 0, 0, 0, 1, 0, 0], [0, 0, 0, 0, 1, 0, 0]]]
     edges = [0, 1, 1, *[0] * 6]
     assert found["places"].tolist() == [[*joined(rows), *edges] for rows in labels]
+    np.testing.assert_array_equal(found["states"], describe([CELL, FULL], NB201, 8)["states"][:, : 3 * 7])
     # The summary is that of the whole graph.
     np.testing.assert_array_equal(found["summary"], describe([CELL, FULL], NB201, 8)["summary"])
 
@@ -110,6 +138,31 @@ def test_the_summary_is_that_of_all_paths_enumerated(space):
     assert (found[:, :labels] > found[:, labels : 2 * labels]).any() and np.ptp(found[:, -2]) > 0
 
 
+@pytest.mark.parametrize("space", [NB101, DARTS, get_space("nds-amoeba")], ids=lambda space: space.name)
+def test_states_are_those_of_all_paths_to_a_vertex_enumerated(space):
+    names = vocabulary(space)
+    for arch in space.sample(5, 4):
+        graph = space.graph(space.canonical(arch))
+        found, size = np.array(states(space, arch, 30)), len(graph.operations)
+        for vertex in range(size):
+            paths = [[graph.operations[v] for v in path] for path in paths_to(graph, vertex)]
+            assert found[vertex].tolist() == [max(path.count(name) for path in paths) for name in names]
+        assert (found[size:] == found[size - 1]).all()
+
+
+def paths_to(graph, vertex):
+    """Every path to a vertex from one that nothing leads to."""
+    before = [i for i in range(len(graph.operations)) if graph.adjacency[i][vertex]]
+    return [[*path, vertex] for one in before for path in paths_to(graph, one)] or [[vertex]]
+
+
+def test_of_columns_that_vary_states_alike_tell_once():
+    columns = np.array([[1.0, 2, 5, 2, 0], [1, 3, 5, 3, 1], [1, 4, 5, 4, 0]])
+    assert telling("states", columns).tolist() == [1, 4]
+    assert telling("places", columns).tolist() == [1, 3, 4]
+    assert telling("states", columns[:1]).tolist() == [] == telling("summary", columns[:, :0]).tolist()
+
+
 def test_places_are_labels_and_edges_of_the_canonical_graph():
     archs = DARTS.sample(5, 1)
     names, found = vocabulary(DARTS), describe(archs, DARTS, 24)["places"]
@@ -124,7 +177,7 @@ def test_architectures_of_one_function_have_one_description():
     twin = "|none~0|+|none~0|none~1|+|skip_connect~0|nor_conv_1x1~1|avg_pool_3x3~2|"
     one, other = (describe([arch], NB201, 8) for arch in (twin, NB201.canonical(twin)))
     assert NB201.canonical(twin) != twin
-    assert all(np.array_equal(one[name], other[name]) for name in ("places", "summary"))
+    assert all(np.array_equal(one[name], other[name]) for name in one)
 
 
 def test_rows_do_not_depend_on_each_other():
@@ -139,7 +192,7 @@ def test_rows_do_not_depend_on_each_other():
 @pytest.mark.parametrize("space", [NB101, NB201, DARTS, TINY], ids=lambda space: space.name)
 def test_the_number_of_columns_is_that_of_the_space(space, vertices):
     labels = len(vocabulary(space))
-    columns = {"places": vertices * (labels + vertices), "summary": 2 * labels + 5}
+    columns = {"places": vertices * (labels + vertices), "summary": 2 * labels + 5, "states": vertices * labels}
     for archs in ((), space.sample(3, 0)):
         found = describe(archs, space, vertices)
         assert {name: x.shape for name, x in found.items()} == {name: (len(archs), n) for name, n in columns.items()}

@@ -11,7 +11,8 @@ from parzc.errors import InputError
 from parzc.features.description import describe
 from parzc.features.encoders import MOST_VERTICES, TokenEncoder
 
-SPACE = get_space("nb101")
+SPACE, TINY = get_space("nb101"), get_space("autoformer-tiny")
+PARTS = ("places", "summary", "states")
 ARCHS = SPACE.sample(40, 0)
 SMALL = [arch for arch in ARCHS if len(SPACE.graph(arch).operations) < 7]
 POOL, OTHERS = TABLE[:30].rename(ARCHS[:30]), TABLE[30:40].rename(ARCHS[30:])
@@ -25,7 +26,7 @@ def encoder(space=SPACE):
 def test_the_description_comes_behind_the_other_inputs():
     plain, described = encoder(None).fit(POOL), encoder().fit(POOL)
     expected, found = plain.transform(OTHERS), described.transform(OTHERS)
-    assert (len(expected), len(found)) == (3, 5)
+    assert (len(expected), len(found)) == (3, 6)
     for one, other in zip(expected, found, strict=False):
         np.testing.assert_array_equal(one, other)
     assert {x.dtype for x in found} == {np.dtype(np.float32)} and described.definitions == plain.definitions
@@ -38,25 +39,27 @@ def test_columns_have_mean_zero_and_spread_one_where_they_were_fitted():
 
 
 def scaled(name, pool, archs, vertices=7):
-    """Column by column: left out where the pool has one value, otherwise what a z-score is."""
+    """Column by column: left out where the pool has one value or a state was there before, otherwise its z-score."""
     known, asked = (describe(named, SPACE, vertices)[name].T.tolist() for named in (pool, archs))
-    out = []
+    out, there = [], []
     for values, others in zip(known, asked, strict=True):
         mean = math.fsum(values) / len(values)
         spread = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / len(values))
-        if len(set(values)) > 1:
+        if len(set(values)) > 1 and not (name == "states" and values in there):
             out.append([(value - mean) / spread for value in others])
+            there.append(values)
     return np.array(out).T
 
 
 def test_constant_columns_are_left_out_and_others_scaled_as_they_were_fitted():
     fitted = encoder().fit(POOL)
     for table, archs in ((POOL, ARCHS[:30]), (OTHERS, ARCHS[30:])):
-        places, summary = fitted.transform(table)[3:]
+        places, summary, states = fitted.transform(table)[3:]
         np.testing.assert_allclose(places, scaled("places", ARCHS[:30], archs), atol=2e-6)
         np.testing.assert_allclose(summary, scaled("summary", ARCHS[:30], archs), atol=2e-6)
+        np.testing.assert_allclose(states, scaled("states", ARCHS[:30], archs), atol=2e-6)
     # All cells have one input, which is the first vertex, one output, and no edge against the order.
-    assert places.shape[1] < 7 * 5 + 21 and 0 < summary.shape[1] <= 2 * 5 + 5 - 4
+    assert places.shape[1] < 7 * 5 + 21 and 0 < summary.shape[1] <= 2 * 5 + 5 - 4 and 0 < states.shape[1] <= 6 * 4
 
 
 def test_vertices_beyond_those_of_the_largest_graph_that_was_fitted_are_cut():
@@ -64,22 +67,32 @@ def test_vertices_beyond_those_of_the_largest_graph_that_was_fitted_are_cut():
     assert len(SMALL) > 1 and widest < 7
     fitted = encoder().fit(TABLE[: len(SMALL)].rename(SMALL))
     assert fitted.arrays["vertices"].tolist() == [widest]
-    places, summary = fitted.transform(OTHERS)[3:]
-    np.testing.assert_allclose(places, scaled("places", SMALL, ARCHS[30:], widest), atol=5e-6)
-    np.testing.assert_allclose(summary, scaled("summary", SMALL, ARCHS[30:], widest), atol=5e-6)
+    for name, found in zip(PARTS, fitted.transform(OTHERS)[3:], strict=True):
+        np.testing.assert_allclose(found, scaled(name, SMALL, ARCHS[30:], widest), atol=5e-6)
 
 
 def test_the_vertices_of_very_large_graphs_are_cut(monkeypatch):
     monkeypatch.setattr("parzc.features.encoders.MOST_VERTICES", 4)
     fitted = encoder().fit(POOL)
     assert fitted.arrays["vertices"].tolist() == [4]
-    np.testing.assert_allclose(fitted.transform(OTHERS)[3], scaled("places", ARCHS[:30], ARCHS[30:], 4), atol=2e-6)
+    for name, found in zip(PARTS, fitted.transform(OTHERS)[3:], strict=True):
+        np.testing.assert_allclose(found, scaled(name, ARCHS[:30], ARCHS[30:], 4), atol=2e-6)
+
+
+def test_states_that_stand_still_enter_once():
+    archs = TINY.sample(30, 0)
+    fitted = encoder(TINY).fit(TABLE[:30].rename(archs))
+    states = fitted.transform(TABLE[:30].rename(archs))[5]
+    assert len(np.unique(states, axis=1).T) == states.shape[1]
+    # Heads and MLP ratios alternate, so that about half of the columns are those of the vertex before.
+    columns = describe(archs, TINY, int(fitted.arrays["vertices"][0]))["states"]
+    assert states.shape[1] < 0.6 * (columns != columns[:1]).any(0).sum()
 
 
 def test_where_all_architectures_are_alike_there_is_no_column():
     fitted = encoder().fit(ALIKE)
-    assert [x.shape for x in fitted.transform(OTHERS)[3:]] == [(10, 0), (10, 0)]
-    restored(fitted.arrays, [*SHAPES[:3], (0,), (0,)])
+    assert [x.shape for x in fitted.transform(OTHERS)[3:]] == [(10, 0), (10, 0), (10, 0)]
+    restored(fitted.arrays, [*SHAPES[:3], (0,), (0,), (0,)])
 
 
 def test_rows_that_are_no_architectures_are_refused():
@@ -103,7 +116,7 @@ def restored(arrays, shapes):
 
 
 def test_what_was_fitted_is_all_that_is_needed():
-    assert set(FITTED.arrays) == {"cells", "scores", "blocks", "vertices", "places", "summary"}
+    assert set(FITTED.arrays) == {"cells", "scores", "blocks", "vertices", *PARTS}
     other = restored({name: values.copy() for name, values in FITTED.arrays.items()}, SHAPES)
     for one, again in zip(FITTED.transform(OTHERS), other.transform(OTHERS), strict=True):
         np.testing.assert_array_equal(one, again)
@@ -139,7 +152,7 @@ DAMAGES = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-@pytest.mark.parametrize("name", ["places", "summary"])
+@pytest.mark.parametrize("name", PARTS)
 def test_damaged_scales_are_refused(name, damage):
     values = DAMAGES[damage](FITTED.arrays[name])
     with pytest.raises(
@@ -148,7 +161,7 @@ def test_damaged_scales_are_refused(name, damage):
         restored({**FITTED.arrays, name: values}, SHAPES)
 
 
-@pytest.mark.parametrize("name", ["places", "summary"])
+@pytest.mark.parametrize("name", PARTS)
 def test_the_first_index_that_no_column_has_is_refused(name):
     columns, values = describe((), SPACE, 7)[name].shape[1], FITTED.arrays[name].copy()
     values[0, -1] = columns - 1
@@ -178,7 +191,7 @@ def test_a_damaged_number_of_vertices_is_refused(vertices, sentence):
         restored({**FITTED.arrays, "vertices": np.array(vertices, dtype=np.float64)}, SHAPES)
 
 
-@pytest.mark.parametrize("change", [lambda shapes: shapes[:3], lambda shapes: shapes[:4], lambda s: [*s, (1,)]])
+@pytest.mark.parametrize("change", [lambda s: s[:3], lambda s: s[:4], lambda s: s[:5], lambda s: [*s, (1,)]])
 def test_other_numbers_of_inputs_are_refused(change):
     with pytest.raises(ValueError, match="argument"):
         restored(FITTED.arrays, change(SHAPES))

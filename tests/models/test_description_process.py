@@ -12,9 +12,9 @@ from parzc.models.description_process import DescriptionProcess
 from parzc.stacking import cross_validated
 
 MEASURED = ((3, 4), (5,), (2,))
-SHAPES = ((6,), (4,))
+SHAPES = ((3,), (4,), (6,))
 COLUMNS = 10
-"""Of both parts: so many own length scales has the first kernel, and four the second."""
+"""Of summary and states: so many own length scales has the first kernel, and four the second."""
 CENTRES = np.array([0.0] * 2 + [1.0] * 2 + [0.0] * (COLUMNS + 4) + [-2.5])
 SPREADS = np.array([2.0] * 2 + [0.5] * 2 + [0.5] * COLUMNS + [1.0] * 4 + [1.0])
 JITTER = 1e-5
@@ -31,8 +31,8 @@ def process_of(n, shapes=SHAPES):
 
 
 def labels_of(inputs):
-    """Labels that follow one place, and one column of the summary."""
-    return torch.from_numpy(normal_scores((inputs[3][:, 1] + inputs[4][:, 2].square()).double().numpy()))
+    """Labels that follow one state, and one column of the summary."""
+    return torch.from_numpy(normal_scores((inputs[5][:, 1] + inputs[4][:, 2].square()).double().numpy()))
 
 
 def fitted(n=25, seed=0):
@@ -43,9 +43,9 @@ def fitted(n=25, seed=0):
 def covariance(ours, theirs, parameters):
     """One pair at a time; Rasmussen and Williams, equation 5.1 with a diagonal matrix."""
     amplitudes, lengths, own = np.exp(parameters[:2]), np.exp(parameters[2:4]), np.exp(parameters[4:-1])
-    ours, theirs = (np.concatenate([t.double().numpy() for t in inputs[3:]], 1) for inputs in (ours, theirs))
+    ours, theirs = (np.concatenate([t.double().numpy() for t in inputs[4:]], 1) for inputs in (ours, theirs))
     total = np.zeros((len(ours), len(theirs)))
-    kernels = zip(amplitudes, lengths, (own[:COLUMNS], own[COLUMNS:]), (slice(None), slice(6, None)), strict=True)
+    kernels = zip(amplitudes, lengths, (own[:COLUMNS], own[COLUMNS:]), (slice(None), slice(4)), strict=True)
     for amplitude, length, scales, seen in kernels:
         for i, one in enumerate(ours):
             for j, other in enumerate(theirs):
@@ -98,39 +98,39 @@ def test_columns_that_decide_have_short_length_scales():
     process, *_ = fitted(60)
     own = process.log_column.numpy()
     everywhere, summary = own[:COLUMNS], own[COLUMNS:]
-    assert everywhere.argmin() == 1 and everywhere[1] < -0.3
+    assert everywhere.argmin() == 5 and everywhere[5] < -0.3
     assert summary.argmin() == 2 and summary[2] < -0.3
     assert np.delete(summary, 2).min() > 0.1
 
 
 def test_it_tells_more_than_with_one_length_scale():
     """Few labels, many columns, of which one decides."""
-    shapes = ((30,), (2,))
+    shapes = ((4,), (2,), (30,))
     inputs, others = rows(30, 0, shapes), rows(200, 1, shapes)
-    labels = torch.from_numpy(normal_scores(inputs[3][:, 7].double().numpy()))
+    labels = torch.from_numpy(normal_scores(inputs[5][:, 7].double().numpy()))
 
     def correlation(process):
-        return np.corrcoef(process.fit(inputs, labels, 0)(*others).numpy(), others[3][:, 7].numpy())[0, 1]
+        return np.corrcoef(process.fit(inputs, labels, 0)(*others).numpy(), others[5][:, 7].numpy())[0, 1]
 
     stiff = process_of(30, shapes)
     stiff.priors["log_column"][:, 1] = 1e-3
     assert correlation(process_of(30, shapes)) > correlation(stiff) + 0.05
 
 
-@pytest.mark.parametrize("shapes", [((0,), (3,)), ((3,), (0,)), ((0,), (0,))])
+@pytest.mark.parametrize("shapes", [((2,), (0,), (3,)), ((0,), (3,), (0,)), ((2,), (0,), (0,))])
 def test_a_part_without_columns_says_nothing(shapes):
     inputs, others = rows(12, 0, shapes), rows(5, 1, shapes)
     labels = torch.linspace(-1, 1, 12, dtype=torch.float64)
     process = process_of(12, shapes).fit(inputs, labels, 0)
     assert process(*others).isfinite().all()
-    assert (process(*others).std() > 1e-3) == (sum(shape[0] for shape in shapes) > 0)
+    assert (process(*others).std() > 1e-3) == (sum(shape[0] for shape in shapes[1:]) > 0)
     torch.testing.assert_close(process(*others)[:1], process(*[t[:1] for t in others]))
 
 
-def test_what_was_measured_is_not_read():
+def test_what_was_measured_is_not_read_nor_the_places():
     process, *_ = fitted(12)
     others, again = rows(5, 3), rows(5, 4)
-    assert torch.equal(process(*others), process(*again[:3], *others[3:]))
+    assert torch.equal(process(*others), process(*again[:4], *others[4:]))
     assert not torch.equal(process(*others), process(*again))
 
 
@@ -146,7 +146,7 @@ def test_held_out_labels_are_told_as_without_them():
 
 def test_without_being_fitted_again_it_tells_too_much_of_a_label():
     """Of labels that are noise nothing can be told; the length scales of many columns remember them all the same."""
-    shapes = ((60,), (20,))
+    shapes = ((1,), (20,), (60,))
     found = []
     for seed in range(8):
         inputs, labels = rows(30, seed, shapes), torch.randn(30, generator=torch.Generator().manual_seed(seed)).double()

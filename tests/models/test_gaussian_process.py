@@ -13,7 +13,7 @@ from parzc.models.gaussian_process import GaussianProcess
 from parzc.models.process import flat
 
 SHAPES = ((3, 4), (5,), (2,))
-DESCRIBED = (*SHAPES, (6,), (4,))
+DESCRIBED = (*SHAPES, (5,), (4,), (6,))
 CENTRES = np.array([-math.log(5)] * 4 + [0.3] * 2 + [-2.5])
 SPREADS = np.array([0.7] * 6 + [1.0])
 DESCRIBED_CENTRES = np.array([-math.log(5)] * 4 + [-4.0] * 2 + [0.3] * 4 + [-2.5])
@@ -52,7 +52,7 @@ class Slow:
 
     def parts(self, ours, theirs):
         """Return products and distances, `(4, n, m)` or with descriptions `(6, n, m)`, without any parameter."""
-        out = np.zeros((len(ours) + 1 if len(ours) > 3 else 4, len(ours[0]), len(theirs[0])))
+        out = np.zeros((6 if len(ours) > 3 else 4, len(ours[0]), len(theirs[0])))
         ours, theirs = ([t.double().flatten(1).numpy() for t in inputs] for inputs in (ours, theirs))
         for i, (tokens, scores, blocks, *description) in enumerate(zip(*ours, strict=True)):
             for j, (other_tokens, other_scores, other_blocks, *others) in enumerate(zip(*theirs, strict=True)):
@@ -63,9 +63,9 @@ class Slow:
                 out[2, i, j] = math.sqrt(np.mean(both**2)) if len(both) else 0
                 out[3, i, j] = math.sqrt(np.mean((tokens - other_tokens) ** 2))
                 if description:
-                    apart = [(one - other) ** 2 for one, other in zip(description, others, strict=True)]
+                    _, *apart = [(one - other) ** 2 for one, other in zip(description, others, strict=True)]
                     out[4, i, j] = math.sqrt(np.mean(np.concatenate(apart))) if sum(map(len, apart)) else 0
-                    out[5, i, j] = math.sqrt(np.mean(apart[1])) if len(apart[1]) else 0
+                    out[5, i, j] = math.sqrt(np.mean(apart[0])) if len(apart[0]) else 0
         return out
 
 
@@ -103,7 +103,8 @@ def posterior(process, inputs, labels, pool, others):
 
 
 WIDTHS = [SHAPES, ((3, 4), (5,), (0,)), ((3, 4), (0,), (2,)), ((3, 4), (0,), (0,)), ((1, 1), (1,), (1,))]
-WIDTHS += [DESCRIBED, (*SHAPES, (0,), (3,)), (*SHAPES, (3,), (0,)), (*SHAPES, (0,), (0,))]
+WIDTHS += [DESCRIBED, (*SHAPES, (0,), (3,), (2,)), (*SHAPES, (3,), (0,), (2,)), (*SHAPES, (2,), (3,), (0,))]
+WIDTHS += [(*SHAPES, (3,), (0,), (0,)), (*SHAPES, (0,), (0,), (0,))]
 
 
 @pytest.mark.parametrize("shapes", WIDTHS)
@@ -172,8 +173,8 @@ def test_a_search_that_goes_astray_comes_back():
     have no Cholesky factor."""
     generator = torch.Generator().manual_seed(286)
     inputs = [torch.randn(14, *shape, generator=generator) for shape in ((2, 2), (2,), (1,))]
-    inputs += [torch.randint(0, 3, (14, columns), generator=generator).float() for columns in (3, 2)]
-    labels = inputs[3].sum(1).double().numpy() ** 2
+    inputs += [torch.randint(0, 3, (14, columns), generator=generator).float() for columns in (1, 2, 3)]
+    labels = inputs[5].sum(1).double().numpy() ** 2
     targets = torch.from_numpy((labels - labels.mean()) / labels.std())
     process = GaussianProcess(14, [t.shape[1:] for t in inputs]).fit(inputs, targets, inputs, 0)
     for name, prior in process.priors.items():
