@@ -12,6 +12,7 @@ from parzc.datasets import get_space
 from parzc.errors import InputError
 from parzc.features.encoders import Encoder, PaddedEncoder, TokenEncoder
 from parzc.features.graph_encoder import GraphEncoder
+from parzc.models.description_forest import DescriptionForest
 from parzc.models.description_process import MEASURED, DescriptionProcess
 from parzc.models.fusion import GRAPHS, FusedRanker, graph_encoder
 from parzc.models.gaussian_process import GaussianProcess
@@ -100,7 +101,7 @@ def make_beside(name: str, labelled: int, shapes: Sequence[tuple[int, ...]]) -> 
         "boosted_trees": BoostedTrees,
         "random_forest": lambda: RandomForest(labelled),
         "description_process": lambda: DescriptionProcess(labelled, shapes),
-        "description_forest": lambda: RandomForest(labelled, MEASURED),
+        "description_forest": lambda: DescriptionForest(labelled),
     }
     if name not in makers:
         raise InputError(f"there is no member '{name}'; choose among {', '.join(makers)}")

@@ -19,16 +19,16 @@ Compared = list[tuple[Tensor, Tensor]]
 
 
 class DescriptionProcess(Process):
-    """Gaussian process with two squared exponentials: on summary and states of descriptions, and on the summary.
+    """Gaussian process with three squared exponentials: on places and summary, on the summary, and on the states.
 
-    Each column of either has a length scale of its own ("automatic relevance determination"): among a hundred columns
-    that say which parts come before a place, few decide. Those of the summary, which are few and say how often a part
-    occurs at all, may differ more.
+    Each column of any has a length scale of its own ("automatic relevance determination"): among a hundred columns
+    that say which part is where, few decide. Those of the summary, which are few and say how often a part occurs at
+    all, may differ more.
 
     Args:
         labelled: number of labelled networks.
         shapes: of one row of each input of a ranker; those behind `MEASURED` are the three parts of
-            `parzc.features.description.describe`, of which the places are not read.
+            `parzc.features.description.describe`, and all that is read.
 
     Source: Rasmussen and Williams, "Gaussian Processes for Machine Learning", 2006, section 5.1.
     """
@@ -38,14 +38,14 @@ class DescriptionProcess(Process):
     log_column: Tensor
 
     def __init__(self, labelled: int, shapes: Sequence[tuple[int, ...]]) -> None:
-        summary, states = (math.prod(shape) for shape in shapes[MEASURED + 1 :])
-        self.columns = [summary + states, summary]
+        places, summary, states = (math.prod(shape) for shape in shapes[MEASURED:])
+        self.columns = [places + summary, summary, states]
         priors: dict[str, Sequence[Prior]] = {
-            "log_amplitude": [AMPLITUDE] * 2,
-            "log_length": [LENGTH] * 2,
-            "log_column": [PLACE] * self.columns[0] + [SUMMED] * self.columns[1],
+            "log_amplitude": [AMPLITUDE] * 3,
+            "log_length": [LENGTH] * 3,
+            "log_column": [PLACE] * self.columns[0] + [SUMMED] * summary + [PLACE] * states,
         }
-        super().__init__(labelled, summary + states, priors)
+        super().__init__(labelled, places + summary + states, priors)
 
     def fit(self, inputs: Sequence[Tensor], targets: Tensor, seed: int) -> "DescriptionProcess":
         """Learn from labelled networks.
@@ -59,14 +59,16 @@ class DescriptionProcess(Process):
         return self
 
     def _points(self, inputs: Sequence[Tensor]) -> Tensor:
-        return flat(inputs[MEASURED + 1 :])
+        return flat(inputs[MEASURED:])
 
     def _compare(self, left: Tensor, right: Tensor) -> Compared:
         """Return the columns that each kernel sees of both."""
         return list(zip(self._views(left), self._views(right), strict=True))
 
     def _views(self, points: Tensor) -> list[Tensor]:
-        return [scaled(points), scaled(points[:, : self.columns[1]])]
+        both, summary, states = self.columns
+        views = points[:, :both], points[:, both - summary : both], points[:, both : both + states]
+        return [scaled(view) for view in views]
 
     def _kernel(self, compared: Compared) -> Tensor:
         total = torch.zeros(())

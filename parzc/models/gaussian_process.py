@@ -24,10 +24,9 @@ class GaussianProcess(Process):
     The kernel is a sum: a linear one on the first principal component of the network scores (most proxies
     agree, more or less, and where labels are few their common order is the best guess), a linear one on all network
     scores, and a Matern 3/2 kernel each on the network scores with the block statistics and on the tokens. Where the
-    description of the architecture enters, there are two more: on its summary and states, and on its summary, which
-    does not depend on the order of vertices. These are squared exponentials: what parts are worth adds up smoothly.
-    States, which add up what comes before each vertex, say what the places do; networks that differ early are further
-    apart by them.
+    description of the architecture enters, there are three more: on its places and summary, on its summary, which does
+    not depend on the order of vertices, and on its states, by which networks that differ early are further apart. These
+    are squared exponentials: what parts are worth adds up smoothly.
 
     Args:
         labelled: number of labelled networks.
@@ -43,7 +42,7 @@ class GaussianProcess(Process):
     origin: Tensor
 
     def __init__(self, labelled: int, shapes: Sequence[tuple[int, ...]]) -> None:
-        described = 2 * (len(shapes) > 3)
+        described = len(shapes) - 3
         amplitudes = [AMPLITUDE] * (LINEAR + 2) + [DESCRIBED] * described
         sizes = [math.prod(shape) for shape in shapes]
         super().__init__(labelled, sum(sizes), {"log_amplitude": amplitudes, "log_length": [LENGTH] * (2 + described)})
@@ -77,8 +76,8 @@ class GaussianProcess(Process):
         linear = [(centred @ self.direction)[:, None], centred]
         stationary = [torch.cat([scores, blocks], 1), tokens]
         if description:
-            _, summary, states = description
-            stationary += [torch.cat([summary, states], 1), summary]
+            places, summary, states = description
+            stationary += [torch.cat([places, summary], 1), summary, states]
         return [scaled(t) for t in linear], [scaled(t) for t in stationary]
 
     def _compare(self, left: Tensor, right: Tensor) -> Compared:
