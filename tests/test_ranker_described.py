@@ -18,6 +18,7 @@ from parzc.features.build import ExtractionConfig, build_store
 from parzc.features.description import describe
 from parzc.features.scaling import normal_scores
 from parzc.label_scale import standard_scores
+from parzc.models.description_forest import DescriptionForest
 from parzc.models.description_process import DescriptionProcess
 from parzc.models.gaussian_process import GaussianProcess
 from parzc.models.token_mixer import TokenMixer
@@ -33,7 +34,7 @@ SETTINGS = {
     "statistics": ["l2_norm"], "scores": ["params", "n_layers"], "blocks": [], "members": 1, "model.dim": 8,
     "model.depth": 1, "training.epochs": 3, "pretraining.steps": 3,
 }  # fmt: skip
-MEMBERS = [TokenMixer, GaussianProcess, RandomForest, DescriptionProcess, RandomForest]
+MEMBERS = [TokenMixer, GaussianProcess, RandomForest, DescriptionProcess, DescriptionForest]
 LABELS = np.array([arch.count("conv3x3") + 0.1 * i for i, arch in enumerate(ARCHS)])
 
 
@@ -64,14 +65,15 @@ def ranker(table):
 def test_all_members_read_the_description(ranker, table):
     assert [type(member) for member in ranker.members_] == MEMBERS
     inputs = ranker._inputs(table)
-    assert ranker.preset_.described and len(inputs) == 5
+    assert ranker.preset_.described and len(inputs) == 6
     before = [member(*inputs).detach() for member in ranker.members_]
-    inputs[4].add_(torch.linspace(-2, 2, inputs[4].shape[1]))
+    for part in inputs[3:]:
+        part.add_(torch.linspace(-2, 2, part.shape[1]))
     assert all((member(*inputs) - old).abs().max() > 1e-4 for member, old in zip(ranker.members_, before, strict=True))
 
 
 def test_the_description_is_that_of_the_architectures_of_the_rows(ranker, table):
-    for name, columns in zip(("places", "summary"), ranker._inputs(table)[3:], strict=True):
+    for name, columns in zip(("places", "summary", "states"), ranker._inputs(table)[3:], strict=True):
         which, mean, spread = ranker.encoder_.arrays[name]
         known = describe(ARCHS, SPACE, 7)[name]
         restored = columns.double().numpy() * spread + mean
@@ -90,8 +92,8 @@ def test_members_beside_the_networks_count_as_much_as_they_tell_of_held_out_labe
     anew = [GaussianProcess(12, ranker.shapes_).fit(ours, targets, inputs, 0) for targets in scaled]
     targets = min(zip(anew, scaled, strict=True), key=lambda pair: (pair[0](*inputs) - process(*inputs)).abs().sum())[1]
     told = np.zeros((12, 4))
-    for column, first in ((1, 0), (3, 3)):
-        told[:, column] = RandomForest(12, first).fit(ours, targets, 0).out_of_bag.numpy()
+    for column, forest in ((1, RandomForest(12)), (3, DescriptionForest(12))):
+        told[:, column] = forest.fit(ours, targets, 0).out_of_bag.numpy()
     for learned, hidden in KFold(5, shuffle=True, random_state=0).split(np.arange(12)):
         part, rest = ([x[rows] for x in ours] for rows in (learned, hidden))
         count = len(learned)
@@ -245,24 +247,25 @@ def test_architectures_that_are_all_alike_have_no_description(table, tmp_path):
     alike.scores["params"] = alike.scores["params"] + np.arange(12)
     ranker = fitted(alike, np.arange(12.0))
     scores = ranker.predict(alike)
-    assert ranker.shapes_[3:] == [(0,), (0,)] and np.isfinite(scores).all() and scores[-1] > scores[0]
+    assert ranker.shapes_[3:] == [(0,), (0,), (0,)] and np.isfinite(scores).all() and scores[-1] > scores[0]
     ranker.save(tmp_path)
     np.testing.assert_array_equal(Ranker.load(tmp_path).predict(alike), scores)
 
 
 def test_parts_have_room_for_the_description():
     preset = get_preset("default").override(SETTINGS)
-    shapes = [(5, 4), (2,), (0,), (11,), (6,)]
+    shapes = [(5, 4), (2,), (0,), (8,), (6,), (3,)]
     assert make_model(preset, shapes, 0).embed_description.in_features == 17
     assert make_model(preset, shapes[:3], 0).embed_description is None
-    assert make_beside("gaussian_process", 9, shapes).log_amplitude.shape == (6,)
+    assert make_beside("gaussian_process", 9, shapes).log_amplitude.shape == (7,)
+    assert make_beside("gaussian_process", 9, shapes[:3]).log_amplitude.shape == (4,)
     assert make_beside("description_process", 9, shapes).points.shape == (9, 17)
     kinds = [type(make_beside(name, 9, shapes)) for name in preset.beside]
     assert kinds == [GaussianProcess, BoostedTrees]
     described = preset.override(settings_of("default", "nb101"))
     assert [type(make_beside(name, 9, shapes)) for name in names_beside(described, shapes)] == MEMBERS[1:]
-    assert names_beside(described, [*shapes[:4], (0,)]) == described.beside
-    for few in (shapes[:3], [*shapes[:3], (0,), (0,)]):
+    assert names_beside(described, [*shapes[:4], (0,), (0,)]) == described.beside
+    for few in (shapes[:3], [*shapes[:3], (0,), (0,), (0,)]):
         assert names_beside(described, few) == described.beside[:-2]
 
 
