@@ -45,7 +45,7 @@ def test_saving_twice_replaces_the_first(ranker, paper, tmp_path):
 def test_the_folder_says_what_the_ranker_is(ranker, tmp_path):
     ranker.save(tmp_path)
     config = json.loads((tmp_path / "config.json").read_text())
-    assert (config["schema"], config["space"], config["preset"], config["seed"]) == (4, "nb201", "default", 0)
+    assert (config["schema"], config["space"], config["preset"], config["seed"]) == (5, "nb201", "default", 0)
     assert config["settings"] == SMALL
     assert set(config["resolved"]["statistics"]) <= set(STATISTICS)
     assert (
@@ -141,10 +141,10 @@ def test_a_config_that_is_no_json_is_refused(folder, content):
     assert "cannot be read" in refusal(folder)
 
 
-@pytest.mark.parametrize("content", ["[]", "null", '"text"', "{}", '{"schema": 3}', '{"schema": "4"}'])
+@pytest.mark.parametrize("content", ["[]", "null", '"text"', "{}", '{"schema": 4}', '{"schema": "5"}'])
 def test_another_schema_is_refused(folder, content):
     (folder / "config.json").write_text(content)
-    sentence = "is not of schema 4, the one that this version reads; train the ranker again"
+    sentence = "is not of schema 5, the one that this version reads; train the ranker again"
     assert refusal(folder) == f"{folder / 'config.json'} {sentence}"
 
 
