@@ -172,7 +172,7 @@ class TokenEncoder(Encoder):
     Networks of no known space get one position for each eighth of their depth. Block statistics have as many positions
     as the network with most blocks among those it was fitted on, at most 32; the blocks of others are spread over them.
     What the architecture is made of comes last if a space is given whose architectures the rows are named by: the
-    columns that tell the networks apart it was fitted on, with mean 0 and spread 1 over these.
+    columns that tell apart the networks it was fitted on, with mean 0 and spread 1 over these.
 
     Returns `(n, tokens, stages * statistics + 1)`, `(n, scores)`, `(n, positions * blocks)`, and where they enter the
     three parts of `parzc.features.description.describe`, `(n, columns)` each.
