@@ -42,6 +42,7 @@ BUDGETS: Mapping[tuple[int, int], tuple[str, ...]] = {
     (1, 128): ("nwot",),
     (1, 256): ("jacob_cov",),
     (2, 64): ("zico", "zico_signed"),
+    (1, 512): ("xi_gsnr",),
     (8, 64): ("xi_gsnr", "gsnr", "gsnr_mean", "gsnr_variance", "xi_gsnr_variance", "xi_gsnr_accumulated"),
 }
 """Batches and inputs in each: what the papers, or the code published with them, take; the last entry is the paper's."""
