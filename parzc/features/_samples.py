@@ -22,7 +22,7 @@ from parzc.features._trace import Call, Geometry, Node
 
 XI = 1e-8
 """The small number that keeps the variance of a gradient away from zero (xi-GSNR, sec. 4.1.1)."""
-BUFFER = 2**23
+BUFFER = 2**25
 """Numbers in the largest buffer that is made at once."""
 CACHED = 2**19
 """Numbers of which statistics are taken at once: about what a cache holds."""
