@@ -57,7 +57,9 @@ def _dss(passes: Passes) -> NodeValues:
 def _nuclear_norm(matrix: torch.Tensor) -> float:
     if not matrix.isfinite().all():
         raise Undefined("the synaptic flow is not finite")
-    norm: float = torch.linalg.svdvals(matrix).sum().item()
+    # The singular values are the roots of the eigenvalues of the smaller product, which take half the time.
+    product = matrix.T @ matrix if len(matrix) > matrix.shape[1] else matrix @ matrix.T
+    norm: float = torch.linalg.eigvalsh(product).clamp_min(0).sqrt().sum().item()
     return norm
 
 
