@@ -7,7 +7,9 @@ from contextlib import AbstractContextManager, contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -82,7 +84,7 @@ class Passes:
     ) -> None:
         self.network, self.seed = network, seed
         self._members = Members(network)
-        self._wanted = frozenset(wanted) | ({"jacobian"} if "samples" in wanted else set())
+        self._wanted = frozenset(wanted) | ({"jacobian"} if "kernel" in wanted else set())
         device = next((p.device for p in network.parameters()), inputs.device)
         self.inputs = _channels_last(_usable(inputs, device))
         self._labels = None if labels is None else _usable(labels, device)
@@ -163,14 +165,22 @@ class Passes:
     @once
     def samples(self) -> Samples:
         """Gradients of the single inputs of the batch with respect to the weights of each node (see `_samples`)."""
-        self._record("samples", "jacobian")
-        _ = self._logit_backward
+        self._record("samples")
+        kernel = "kernel" in self._wanted
+        if kernel:
+            _ = self._logit_backward
         nodes = self.gradients
         with self._timed("samples"), torch.no_grad():
-            samples = of_inputs(nodes, len(self.inputs))
+            samples = of_inputs(nodes, len(self.inputs), kernel)
         if samples is None:
             raise Undefined("a node does not keep the inputs of the batch apart, so that they have no gradients each")
         return samples
+
+    @property
+    def kernel(self) -> NDArray[np.float64]:
+        """The tangent kernel of the inputs of the batch at each node, `(nodes, n, n)`, taken along with `samples`."""
+        self._record("samples", "kernel", "jacobian")
+        return self.samples.kernel
 
     @once
     def _logit_backward(self) -> Tensor | None:
@@ -200,7 +210,7 @@ class Passes:
         """Have a forward pass with what the passes `names` need, run again if they were not asked for before."""
         if not self._wanted.issuperset(names):
             self._wanted |= set(names)
-            for cached in ("forward", "gradients", "_logit_backward"):
+            for cached in ("forward", "gradients", "samples", "_logit_backward"):
                 self.__dict__.pop(cached, None)
             self.__dict__.pop("_reasons", None)
         _ = self.forward

@@ -120,7 +120,7 @@ class Samples:
         n: number of samples.
         sums: for each of `MEASURES` its value at each node, `(nodes,)`.
         kernel: `(nodes, n, n)`: scalar products of the samples' gradients of the summed logits at each node; empty
-            where the samples are batches.
+            where it was not asked for, and where the samples are batches.
     """
 
     n: int
@@ -128,25 +128,29 @@ class Samples:
     kernel: NDArray[np.float64]
 
 
-def of_inputs(nodes: Sequence[Node], batch: int) -> Samples | None:
+def of_inputs(nodes: Sequence[Node], batch: int, kernel: bool) -> Samples | None:
     """Measure the gradients of the single inputs of a batch; `None` where a node does not keep the inputs apart.
 
     Args:
-        nodes: recorded nodes, with the gradients of the mean loss and of the summed logits at their outputs.
+        nodes: recorded nodes, with the gradients of the mean loss and, for the kernel, of the summed logits at their
+            outputs.
         batch: number of inputs.
+        kernel: whether to measure the kernel, too.
     """
     totals, kernels = _Totals(len(nodes)), []
     for i, node in enumerate(nodes):
-        kernel = torch.zeros(batch, batch, dtype=torch.float64, device=node.weight.device)
-        views = [_View.of(call, batch) for call in node.calls]
+        size = batch if kernel else 0
+        products = torch.zeros(size, size, dtype=torch.float64, device=node.weight.device)
+        views = [_View.of(call, batch, kernel) for call in node.calls]
         kept = [view for view in views if view is not None]
         if len(kept) < len(views):
             return None
         for rows in _slices(node, batch):
-            of_loss, of_logits = map(_sum, zip(*[view.weight_gradients(rows) for view in kept], strict=True))
+            of_loss, *of_logits = map(_sum, zip(*[view.weight_gradients(rows) for view in kept], strict=True))
             totals.add(i, of_loss)
-            kernel += (of_logits @ of_logits.T).double()
-        kernels.append(kernel)
+            for gradients in of_logits:
+                products += (gradients @ gradients.T).double()
+        kernels.append(products)
     return Samples(batch, totals.by_measure(), torch.stack(kernels).cpu().numpy())
 
 
@@ -223,55 +227,57 @@ class _View:
     Args:
         call: what was recorded.
         inputs: of the call.
-        gradients: those of the loss, times the batch, and those of the summed logits. Each in the shape of the output
-            where the weight is one matrix, applied at each position; else both as one convolution takes them, which
-            needs less time than two: `(batch, parts, groups, 2, channels of a group, ...)`.
+        gradients: those of the loss, times the batch, and those of the summed logits if the kernel is measured. Each in
+            the shape of the output where the weight is one matrix, applied at each position; else all as one
+            convolution takes them, which needs less time than one for each:
+            `(batch, parts, groups, gradients, channels of a group, ...)`.
     """
 
     call: Call
     inputs: Tensor
-    gradients: tuple[Tensor, Tensor] | Tensor
+    gradients: Sequence[Tensor] | Tensor
 
     @classmethod
-    def of(cls, call: Call, batch: int) -> "_View | None":
-        loss, logits = (torch.zeros_like(call.output) if g is None else g for g in (call.output_grad, call.logit_grad))
-        arranged = [call.by_sample(t, batch) for t in (call.inputs.detach(), loss, logits)]
+    def of(cls, call: Call, batch: int, kernel: bool) -> "_View | None":
+        recorded = (call.output_grad, call.logit_grad)[: 1 + kernel]
+        gradients = [torch.zeros_like(call.output) if g is None else g for g in recorded]
+        arranged = [call.by_sample(t, batch) for t in (call.inputs.detach(), *gradients)]
         kept = [t for t in arranged if t is not None]
         if len(kept) < len(arranged):
             return None
-        (inputs, loss, logits), geometry = kept, call.geometry
+        (inputs, *gradients), geometry = kept, call.geometry
+        loss = gradients[0]
         alone = geometry is not None and geometry.groups == 1 and call.weight[0, 0].numel() == 1
         if geometry is None or (alone and inputs.shape[3:] == loss.shape[3:]):
-            return cls(call, inputs, (loss * batch, logits))
-        of_loss, of_logits = (t.reshape(*t.shape[:2], geometry.groups, -1, *t.shape[3:]) for t in (loss, logits))
-        both = loss.new_empty(*of_loss.shape[:3], 2, *of_loss.shape[3:])
-        torch.mul(of_loss, batch, out=both[:, :, :, 0])
-        both[:, :, :, 1] = of_logits
-        return cls(call, inputs.contiguous(), both)
+            return cls(call, inputs, [loss * batch, *gradients[1:]])
+        apart = [t.reshape(*t.shape[:2], geometry.groups, -1, *t.shape[3:]) for t in gradients]
+        joined = loss.new_empty(*apart[0].shape[:3], len(apart), *apart[0].shape[3:])
+        for place, gradient in enumerate(apart):
+            torch.mul(gradient, 1 if place else batch, out=joined[:, :, :, place])
+        return cls(call, inputs.contiguous(), joined)
 
-    def weight_gradients(self, rows: slice) -> tuple[Tensor, Tensor]:
+    def weight_gradients(self, rows: slice) -> list[Tensor]:
         """Return the gradients of some output channels (input channels of a transposed convolution) for each input.
 
         Args:
             rows: of the weight; all of them where there are groups.
 
         Returns:
-            `(batch, weights of those rows)` for the loss, and for the summed logits.
+            For each of `gradients`, `(batch, weights of those rows)`.
         """
-        call, x, both, geometry = self.call, self.inputs, self.gradients, self.call.geometry
+        call, x, joined, geometry = self.call, self.inputs, self.gradients, self.call.geometry
         transposed = call.kind.startswith("conv_transpose")
-        if geometry is None or isinstance(both, tuple):
-            of_loss, of_logits = (_of_matrix(x, gradient, rows, transposed, geometry) for gradient in both)
-            return of_loss, of_logits
-        whole = slice(None) if geometry.groups > 1 else rows
+        if geometry is None or not isinstance(joined, Tensor):
+            return [_of_matrix(x, gradient, rows, transposed, geometry) for gradient in joined]
+        whole, n = slice(None) if geometry.groups > 1 else rows, joined.shape[3]
         if transposed:
             # Input and gradient change places: the weight slides over the gradient.
-            inputs, gradients = both.flatten(2, 4), x[:, :, whole]
+            inputs, gradients = joined.flatten(2, 4), x[:, :, whole]
         else:
-            inputs, gradients = x, both[:, :, :, :, whole].flatten(2, 4)
+            inputs, gradients = x, joined[:, :, :, :, whole].flatten(2, 4)
         found = _convolution(inputs, gradients, call.weight, geometry)
-        found = found.reshape(len(x), gradients.shape[2] if transposed else geometry.groups, 2, -1)
-        return found[:, :, 0].flatten(1), found[:, :, 1].flatten(1)
+        found = found.reshape(len(x), gradients.shape[2] if transposed else geometry.groups, n, -1)
+        return [found[:, :, place].flatten(1) for place in range(n)]
 
 
 def _of_matrix(inputs: Tensor, gradient: Tensor, rows: slice, transposed: bool, geometry: Geometry | None) -> Tensor:

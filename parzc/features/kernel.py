@@ -12,7 +12,7 @@ from parzc.features._registry import NodeValues, ProxyInfo, register
 
 
 def _ntk(passes: Passes) -> float:
-    kernel = passes.samples.kernel.sum(0)
+    kernel = passes.kernel.sum(0)
     if not np.isfinite(kernel).all():
         raise Undefined("the gradients are not finite")
     values = np.linalg.eigvalsh(kernel)
@@ -25,7 +25,7 @@ def _ntk(passes: Passes) -> float:
 
 
 def _knas(passes: Passes) -> NodeValues:
-    means: NodeValues = passes.samples.kernel.mean((1, 2))
+    means: NodeValues = passes.kernel.mean((1, 2))
     return means
 
 
@@ -39,7 +39,7 @@ register(
         meaning="condition number of the neural tangent kernel of the batch",
         source="Chen et al. 2021 (TE-NAS, arXiv:2102.11535), as in MeCo app. B: largest over smallest eigenvalue",
         bigger_is_better=False,
-        passes=("samples",),
+        passes=("samples", "kernel"),
         inputs="data",
         batch_norm="batch",
         network_value=_ntk,
@@ -51,7 +51,7 @@ register(
         meaning="mean of the gradient kernel over pairs of inputs",
         source="Xu et al. 2021 (KNAS, ICML), as MeCo app. B writes it: 1/n^2 sum_ij (dy_i/dw)(dy_j/dw)^T of the logits",
         bigger_is_better=True,
-        passes=("samples",),
+        passes=("samples", "kernel"),
         inputs="data",
         batch_norm="batch",
         elements="node",

@@ -16,7 +16,7 @@ even = pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel"
 
 
 def measured(network, x, labels=LABELS):
-    passes = Passes(network, x, labels, wanted=("samples",))
+    passes = Passes(network, x, labels, wanted=("samples", "kernel"))
     return passes.samples, [node.name for node in passes.forward]
 
 
@@ -38,6 +38,18 @@ def test_single_precision_gives_the_same(name):
     network, x = seeded(*NETWORKS[name])
     expected = slow_samples(*alone(network, x, LABELS, measured(network, x)[1]))
     assert_same(measured(network.float(), x.float())[0], *expected, rtol=1e-4)
+
+
+@even
+@pytest.mark.parametrize("name", [*NETWORKS, "batch norm"])
+def test_without_the_kernel_the_sums_are_the_same_and_logits_are_not_derived(name):
+    network, x = seeded(*{**NETWORKS, "batch norm": (WithNorm, 3, 8, 7)}[name])
+    expected, nodes = measured(network, x)
+    passes = Passes(network, x, LABELS, wanted=("samples",))
+    assert passes.samples.kernel.shape == (len(nodes), 0, 0) and "jacobian" not in passes.seconds
+    for measure, values in passes.samples.sums.items():
+        np.testing.assert_allclose(values, expected.sums[measure], rtol=1e-9)
+    np.testing.assert_allclose(passes.kernel, expected.kernel, rtol=1e-9)
 
 
 def test_a_node_that_the_loss_does_not_depend_on_has_gradients_of_zero():
