@@ -111,7 +111,7 @@ def test_presets_name_what_there_is(name):
     assert set(preset.statistics) <= set(list_statistics()) and set(preset.scores) <= set(list_proxies())
     assert (preset.encoder, preset.model) in {("padded", "mabn"), ("tokens", "token_mixer")}
     assert set(preset.blocks) <= {"expressivity", "trainability"}
-    shapes = [(5, 4), (2,), (0,), (11,), (6,)]
+    shapes = [(5, 4), (2,), (0,), (11,), (6,), (8,)]
     assert all(make_beside(name, 9, shapes) for name in (*preset.beside, *DESCRIBED["beside"]))
     assert preset.model == "token_mixer" or not (preset.beside or preset.blocks or preset.pretraining.steps)
 
