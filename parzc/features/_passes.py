@@ -84,7 +84,7 @@ class Passes:
     ) -> None:
         self.network, self.seed = network, seed
         self._members = Members(network)
-        self._wanted = frozenset(wanted) | ({"jacobian"} if "kernel" in wanted else set())
+        self._wanted = frozenset(wanted) | ({"samples", "jacobian"} if "kernel" in wanted else set())
         device = next((p.device for p in network.parameters()), inputs.device)
         self.inputs = _channels_last(_usable(inputs, device))
         self._labels = None if labels is None else _usable(labels, device)
@@ -105,7 +105,8 @@ class Passes:
         if self.inputs.is_contiguous():
             return False
         self.inputs = self.inputs.contiguous()
-        for cached in ("forward", "patterns", "gradients", "jacobian", "samples", "_logit_backward", "_reasons"):
+        of_layout = ("forward", "patterns", "gradients", "jacobian", "samples", "kernel", "_logit_backward")
+        for cached in (*of_layout, "_reasons"):
             self.__dict__.pop(cached, None)
         return True
 
@@ -176,7 +177,7 @@ class Passes:
             raise Undefined("a node does not keep the inputs of the batch apart, so that they have no gradients each")
         return samples
 
-    @property
+    @once
     def kernel(self) -> NDArray[np.float64]:
         """The tangent kernel of the inputs of the batch at each node, `(nodes, n, n)`, taken along with `samples`."""
         self._record("samples", "kernel", "jacobian")
