@@ -4,14 +4,11 @@
     python benchmarks/spaces.py transnas-micro --table table.csv --features features/ --targets jigsaw --samples 41
 
 The architectures of the table whose features are in the store take part. One json file for each space and target in
-`benchmarks/results`, written after each method: what is there is not computed again. Proxies that no ranker reads may
-come from stores of their own, of the same inputs (`--more-proxies`).
+`benchmarks/results`, written after each method: what is there is not computed again.
 """
 
 import argparse
 import os
-from collections.abc import Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -19,8 +16,7 @@ import numpy as np
 from nb201 import RESULTS, Methods, complete, proxies, write_results
 
 from parzc.datasets import get_space, load_table
-from parzc.errors import InputError
-from parzc.features import AZ_NAS, AZ_NAS_VIT, FeatureStore, FeatureTable
+from parzc.features import AZ_NAS, AZ_NAS_VIT, FeatureStore
 from parzc.protocol import Benchmark, Learner
 from parzc.ranker import Ranker
 from parzc.tabular import tabular_learners
@@ -41,14 +37,12 @@ def main() -> None:
     parser.add_argument("space", help="name of the search space")
     parser.add_argument("--table", required=True, help="table with the accuracies")
     parser.add_argument("--features", required=True, help="feature store")
-    parser.add_argument("--more-proxies", nargs="+", default=[], help="feature stores of proxies for the record alone")
     parser.add_argument("--targets", nargs="+", required=True, help="columns of the table")
     parser.add_argument("--samples", type=int, nargs="+", required=True)
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     args = parser.parse_args()
     store = FeatureStore.open(args.features)
-    more = [FeatureStore.open(path) for path in args.more_proxies]
     az_nas = AZ_NAS_VIT if args.space.startswith("autoformer") else AZ_NAS
     for target in args.targets:
         benchmark = read_benchmark(args.space, args.table, target, store)
@@ -58,28 +52,13 @@ def main() -> None:
             "target": target,
             "architectures": len(benchmark),
             "functions": len(benchmark.features),
-            "features": settings(store),
+            "features": {key: store.manifest["config"][key] for key in ("task", "batch", "batches", "data", "seed")},
             "seconds for one architecture": round(sum(store.seconds.values()), 3),
         }
         path = RESULTS / f"{args.space}-{target}.json"
         for samples in args.samples:
             complete(path, about, benchmark, samples, learners(args.space), args.seeds, args.workers)
-            every = replace(benchmark, features=with_proxies(benchmark.features, store, more))
-            write_results(path, about, samples, proxies(every, samples, args.seeds, az_nas))
-
-
-def settings(store: FeatureStore) -> dict[str, object]:
-    return {key: store.manifest["config"][key] for key in ("task", "batch", "batches", "data", "seed")}
-
-
-def with_proxies(features: FeatureTable, store: FeatureStore, more: Sequence[FeatureStore]) -> FeatureTable:
-    """Return features with the scores of other stores, of the same networks and inputs."""
-    scores = dict(features.scores)
-    for other in more:
-        if settings(other) != settings(store):
-            raise InputError(f"{other.path}: measured on {settings(other)}, not on {settings(store)}")
-        scores |= other.read(features.archs).scores
-    return replace(features, scores=scores)
+            write_results(path, about, samples, proxies(benchmark, samples, args.seeds, az_nas))
 
 
 def read_benchmark(name: str, table: str, target: str, store: FeatureStore) -> Benchmark:

@@ -175,7 +175,7 @@ def measure_blocks(network: nn.Module, inputs: Tensor, seed: int) -> Blocks:
         names=tuple(output.name for output in outputs),
         entropy=_of_spectra(_entropies, covariances),
         spectral_norm=_of_spectra(
-            _largest_singular_values, [None if j is None else _smaller_product(j) for j in jacobians]
+            _largest_singular_values, [None if j is None else smaller_product(j) for j in jacobians]
         ),
         passed_on=np.array(passed_on, dtype=bool),
     )
@@ -235,7 +235,7 @@ def _jacobian(before: Tensor, behind: Tensor) -> Tensor:
     return (u.T @ v).double() / len(u)
 
 
-def _smaller_product(matrix: Tensor) -> Tensor:
+def smaller_product(matrix: Tensor) -> Tensor:
     """Return the smaller product of a matrix with itself, whose eigenvalues are the squared singular values."""
     return matrix @ matrix.T if len(matrix) <= matrix.shape[1] else matrix.T @ matrix
 

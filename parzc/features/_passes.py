@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -12,11 +12,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from parzc.errors import InputError
 from parzc.features._bits import Patterns
 from parzc.features._blocks import Blocks, measure_blocks
+from parzc.features._derivatives import backward, hessian_gradient, plain_attention
 from parzc.features._maps import FeatureMaps
 from parzc.features._masked import masked_patterns
 from parzc.features._perturbed import Perturbed, perturb
@@ -136,7 +136,7 @@ class Passes:
         nodes = self.forward
         with self._timed("gradients"), with_gradients():
             self._require_finite()
-            _backward(F.cross_entropy(self._logits, self.labels), nodes, keep="jacobian" in self._wanted)
+            backward(F.cross_entropy(self._logits, self.labels), nodes, keep="jacobian" in self._wanted)
         return nodes
 
     @property
@@ -224,8 +224,7 @@ class Passes:
     def double_backward(self) -> dict[str, Tensor]:
         """The Hessian of the loss times its gradient, at each node by name, from a forward pass of its own."""
         _ = self.forward
-        # The fused kernels of attention have no second derivative.
-        with self._timed("double_backward"), with_gradients(), self._untouched(), _plain_attention():
+        with self._timed("double_backward"), with_gradients(), self._untouched(), plain_attention():
             self._require_finite()
             recorder = Recorder(self.network, len(self.inputs), members=self._members)
             with recorder:
@@ -233,7 +232,7 @@ class Passes:
             nodes = recorder.nodes()
             try:
                 with _reason("the network has no second derivative"):
-                    return _hessian_gradient(loss, nodes)
+                    return hessian_gradient(loss, nodes)
             finally:
                 for call in (call for node in nodes for call in node.calls):
                     # Gradients that can be derived again hold the graph that holds them.
@@ -261,7 +260,7 @@ class Passes:
             if not math.isfinite(total.item()):
                 what = "not a number" if math.isnan(total.item()) else "too large for float64"
                 raise Undefined(f"the synaptic flow is {what}")
-            _backward(total, nodes)
+            backward(total, nodes)
         return nodes
 
     @once
@@ -333,11 +332,6 @@ def _reason(why: str) -> Iterator[None]:
         raise Undefined(f"{why}: {error}") from error
 
 
-def _plain_attention() -> AbstractContextManager[None]:
-    context: AbstractContextManager[None] = sdpa_kernel(SDPBackend.MATH)
-    return context
-
-
 def _some(active: Patterns) -> Patterns:
     if not active:
         raise Undefined("the network applies no rectifier such as ReLU or GELU")
@@ -354,32 +348,6 @@ def _channels_last(t: Tensor) -> Tensor:
     if t.ndim != 4 or t.device.type != "cpu" or not t.is_floating_point():
         return t
     return t.contiguous(memory_format=torch.channels_last)
-
-
-def _backward(value: Tensor, nodes: list[Node], keep: bool = False) -> None:
-    weights = [call.weight for node in nodes for call in node.calls]
-    if value.requires_grad:
-        gradients = torch.autograd.grad(value, weights, retain_graph=keep, allow_unused=True, materialize_grads=True)
-    else:
-        gradients = tuple(torch.zeros_like(w) for w in weights)
-    for weight, gradient in zip(weights, gradients, strict=True):
-        weight.grad = gradient
-
-
-def _hessian_gradient(loss: Tensor, nodes: list[Node]) -> dict[str, Tensor]:
-    """Return the Hessian of `loss` times its gradient, at each node by name."""
-    options: Mapping[str, Any] = {"allow_unused": True, "materialize_grads": True}
-    weights = [call.weight for node in nodes for call in node.calls]
-    products = tuple(torch.zeros_like(w) for w in weights)
-    if loss.requires_grad:
-        gradients = iter(torch.autograd.grad(loss, weights, create_graph=True, **options))
-        # The calls of one weight have one gradient, their sum.
-        whole = [torch.stack([next(gradients) for _ in node.calls]).sum(0) for node in nodes]
-        product = torch.stack([(g * g.detach()).sum() for g in whole]).sum()
-        if product.requires_grad:
-            products = torch.autograd.grad(product, weights, **options)
-    found = iter(products)
-    return {node.name: torch.stack([next(found) for _ in node.calls]).sum(0) for node in nodes}
 
 
 def _logits(output: Any) -> Tensor:

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+from parzc.features._blocks import smaller_product
 from parzc.features._passes import Passes, Undefined
 from parzc.features._registry import NodeValues, ProxyInfo, register
 from parzc.features._trace import Node, functions_before
@@ -57,9 +58,8 @@ def _dss(passes: Passes) -> NodeValues:
 def _nuclear_norm(matrix: torch.Tensor) -> float:
     if not matrix.isfinite().all():
         raise Undefined("the synaptic flow is not finite")
-    # The singular values are the roots of the eigenvalues of the smaller product, which take half the time.
-    product = matrix.T @ matrix if len(matrix) > matrix.shape[1] else matrix @ matrix.T
-    norm: float = torch.linalg.eigvalsh(product).clamp_min(0).sqrt().sum().item()
+    # The singular values are the roots of these eigenvalues, which take less time.
+    norm: float = torch.linalg.eigvalsh(smaller_product(matrix)).clamp_min(0).sqrt().sum().item()
     return norm
 
 

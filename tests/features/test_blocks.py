@@ -12,9 +12,9 @@ from parzc.features._blocks import (
     _entropies,
     _largest_singular_values,
     _of_spectra,
-    _smaller_product,
     measure_blocks,
     primary_blocks,
+    smaller_product,
     watch_blocks,
 )
 from parzc.features._passes import Passes
@@ -313,5 +313,5 @@ def test_spectra_of_several_sizes_are_those_of_each_matrix():
 def test_the_largest_singular_value_is_that_of_the_matrix():
     for shape in ((3, 5), (5, 3)):
         matrix = torch.randn(*shape, dtype=torch.float64)
-        found = _of_spectra(_largest_singular_values, [_smaller_product(matrix)])
+        found = _of_spectra(_largest_singular_values, [smaller_product(matrix)])
         assert found == pytest.approx([np.linalg.svd(matrix.numpy())[1][0]], rel=1e-12)
