@@ -20,6 +20,9 @@ from parzc.features._passes import Passes, Undefined
 from parzc.features._registry import NodeValues, ProxyInfo, register
 from parzc.features._trace import Node, functions_before
 
+FAR_BELOW = 4
+"""How much smaller than a matrix its rank has to be for the nuclear norm to be taken from a part of it."""
+
 
 def attention_nodes(nodes: Sequence[Node]) -> set[int]:
     """Return the indices of the linear nodes that make the queries, keys and values of attention, or project it.
@@ -49,18 +52,36 @@ def _dss(passes: Passes) -> NodeValues:
     values = np.zeros(len(nodes))
     for i, node in enumerate(nodes):
         if i in attention:
-            values[i] = _nuclear_norm(node.gradient) * _nuclear_norm(node.weight)
+            # A gradient is a sum over tokens of products of two vectors.
+            tokens = sum(call.inputs.shape[:-1].numel() for call in node.calls)
+            values[i] = nuclear_norm(node.gradient, tokens) * nuclear_norm(node.weight)
         elif node.kind == "linear":
             values[i] = (node.weight * node.gradient).abs().sum().item()
     return values
 
 
-def _nuclear_norm(matrix: torch.Tensor) -> float:
+def nuclear_norm(matrix: torch.Tensor, rank: int | None = None) -> float:
+    """Return the sum of the singular values of a matrix.
+
+    Args:
+        matrix: in float64.
+        rank: what the matrix has at most, if that is known; one far below its size saves most of the time.
+
+    Raises:
+        Undefined: if a number is not finite.
+    """
     if not matrix.isfinite().all():
         raise Undefined("the synaptic flow is not finite")
-    # The singular values are the roots of these eigenvalues, which take less time.
-    norm: float = torch.linalg.eigvalsh(smaller_product(matrix)).clamp_min(0).sqrt().sum().item()
-    return norm
+    norm: torch.Tensor
+    if rank is not None and rank <= min(matrix.shape) // FAR_BELOW:
+        # As many combinations of the columns as the rank says, drawn at random, span what all of them do.
+        drawn = torch.randn(matrix.shape[1], rank, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+        basis = torch.linalg.qr(matrix @ drawn.to(matrix.device)).Q
+        norm = torch.linalg.svdvals(basis.T @ matrix).sum()
+    else:
+        # The singular values are the roots of these eigenvalues, which take less time.
+        norm = torch.linalg.eigvalsh(smaller_product(matrix)).clamp_min(0).sqrt().sum()
+    return norm.item()
 
 
 register(

@@ -9,7 +9,7 @@ from parzc.datasets._base import initialise
 from parzc.datasets._vit import VisionTransformer
 from parzc.features import extract, proxy_info
 from parzc.features._passes import Passes
-from parzc.features.dss import attention_nodes
+from parzc.features.dss import attention_nodes, nuclear_norm
 
 
 def vit():
@@ -75,6 +75,18 @@ def test_a_vision_transformer_by_definition():
     found = dict(zip(features.nodes, features.statistics["dss"], strict=True))
     assert found == pytest.approx(expected, rel=1e-6)
     assert features.scores["dss"] == pytest.approx(sum(expected.values()), rel=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(120, 40), (40, 120), (64, 64)])
+@pytest.mark.parametrize("rank", [1, 7, 10, 30])
+def test_nuclear_norms_of_matrices_of_known_rank(shape, rank):
+    """Also where the singular values lie far apart, as those of synaptic flow do."""
+    source = torch.Generator().manual_seed(rank)
+    left, right = (torch.randn(n, rank, generator=source, dtype=torch.float64) for n in shape)
+    matrix = (left * torch.logspace(0, -8, rank, dtype=torch.float64)) @ right.T
+    expected = torch.linalg.svdvals(matrix).sum().item()
+    assert nuclear_norm(matrix, rank) == pytest.approx(expected, rel=1e-6 if rank > 10 else 1e-12)
+    assert nuclear_norm(matrix) == pytest.approx(expected, rel=1e-5)
 
 
 def test_attention_of_separate_maps():
