@@ -4,7 +4,8 @@
 
 One thread, batch 16, three architectures of NAS-Bench-201 from small to large, in a process set up like a worker. Plain
 passes run before and after each piece of work, which is divided by their mean, so that a machine that grows slower or
-faster does so for both; medians over the turns are recorded.
+faster does so for both; medians over the turns are recorded, of which there are enough that those count little in
+which the memory of the process still grows.
 
 `--before` records an earlier version beside it, which `PYTHONPATH` names: its ratios only, not proxy by proxy. It has
 to have what this script and `nb201.py` import; 5f20e16 was measured by a copy without these imports.
@@ -32,7 +33,7 @@ ARCHS = {
     "middle": "|nor_conv_3x3~0|+|none~0|nor_conv_3x3~1|+|skip_connect~0|none~1|nor_conv_1x1~2|",
     "large": "|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|+|nor_conv_3x3~0|nor_conv_3x3~1|nor_conv_3x3~2|",
 }
-TURNS = 5
+TURNS = 9
 PAPER = ("grad_norm", "snip", "synflow")
 CHEAP = ("params", "flops", "n_layers", *PAPER, "plain", "fisher", "l2_norm", "nwot", "jacob_cov")
 RECORD = RESULTS / "extraction.json"
