@@ -6,12 +6,8 @@ One thread, batch 16, three architectures of NAS-Bench-201 from small to large, 
 passes run before and after each piece of work, which is divided by their mean, so that a machine that grows slower or
 faster does so for both; medians over the turns are recorded, of which there are enough that those count little in
 which the memory of the process still grows.
-
-`--before` records an earlier version beside it, which `PYTHONPATH` names: its ratios only, not proxy by proxy. It has
-to have what this script and `nb201.py` import; 5f20e16 was measured by a copy without these imports.
 """
 
-import argparse
 import json
 import os
 import statistics
@@ -40,26 +36,14 @@ RECORD = RESULTS / "extraction.json"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--before", metavar="VERSION", help="what the earlier version that runs is called")
-    args = parser.parse_args()
     if not ENVIRONMENT.items() <= os.environ.items():
         # An allocator reads its environment when a process starts.
         os.execve(sys.executable, [sys.executable, *sys.argv], os.environ | ENVIRONMENT)
     torch.set_num_threads(1)
     everything = [name for name in list_proxies() if name != "grasp"]
-    old = json.loads(RECORD.read_text(encoding="utf-8")) if RECORD.exists() else {}
-    if args.before:
-        archs = {name: measure(arch, everything, alone=False) for name, arch in ARCHS.items()}
-        ratios = {name: {what: round(own, 3) for what, own in found.items()} for name, (found, _) in archs.items()}
-        old["before"] = {"version": args.before, "proxies": len(everything), "ratios": ratios}
-        print(old["before"])
-        write_atomically(RECORD, (json.dumps(old, indent=1) + "\n").encode())
-        return
     record = {"threads": 1, "batch": 16, "turns": TURNS, "machine": machine(), "archs": {}}
-    record |= {"before": old["before"]} if "before" in old else {}
     for name, arch in ARCHS.items():
-        ratios, plain = measure(arch, everything, alone=True)
+        ratios, plain = measure(arch, everything)
         alone = sum(value for what, value in ratios.items() if what.startswith("alone: "))
         record["archs"][name] = {
             "arch": arch,
@@ -78,7 +62,7 @@ def main() -> None:
     write_atomically(RECORD, (json.dumps(record, indent=1) + "\n").encode())
 
 
-def measure(arch: str, everything: list[str], alone: bool) -> tuple[dict[str, float], float]:
+def measure(arch: str, everything: list[str]) -> tuple[dict[str, float], float]:
     """Return the median ratio of each piece of work to plain passes over the turns, and the seconds of a plain pass."""
     network = get_space("nb201").network(arch)
     inputs = torch.randn(16, 3, 32, 32, generator=torch.Generator().manual_seed(0))
@@ -97,7 +81,7 @@ def measure(arch: str, everything: list[str], alone: bool) -> tuple[dict[str, fl
         "paper": extracting(*PAPER),
         "cheap": extracting(*CHEAP),
         "grasp": extracting("grasp"),
-        **{f"alone: {name}": extracting(name) for name in everything if alone},
+        **{f"alone: {name}": extracting(name) for name in everything},
     }
     taken: dict[str, list[float]] = {what: [] for what in work}
     passes: list[float] = []

@@ -295,10 +295,6 @@ def extraction(names: list[str]) -> str:
         [what, *(f"{arch['ratios'][what]:.2f}" for arch in record["archs"].values())]
         for what in next(iter(record["archs"].values()))["ratios"]
     ]
-    before = record.get("before", {"ratios": {}})
-    for what, name in (("paper", "the paper's three statistics"), ("cheap", "all cheap ones"), ("everything", "all")):
-        cells = [f"{ratios[what]:.2f}" for ratios in before["ratios"].values()]
-        rows += [[f"{name}, before ({before['version']})", *cells]] if cells else []
     return _markdown(head, rows)
 
 
