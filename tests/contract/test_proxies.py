@@ -100,8 +100,9 @@ def test_the_network_is_left_exactly_as_it_was(name):
 
 @every_proxy
 def test_a_value_does_not_depend_on_what_else_is_asked_for(name):
+    """Save for rounding: on some processors a convolution rounds otherwise where it serves one gradient more."""
     everything = extract(small(), batch(), LABELS)
-    expected = [everything.scores[name], *everything.statistics.get(name, [])]
+    expected = pytest.approx([everything.scores[name], *everything.statistics.get(name, [])], rel=1e-6)
     assert values(name) == expected
     for other in PROXIES:
         pair = extract(small(), batch(), LABELS, [other, name])
