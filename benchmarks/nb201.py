@@ -121,7 +121,10 @@ def read_benchmark(table: str, target: str, train_target: str = "") -> Benchmark
 
 
 def proxies(benchmark: Benchmark, samples: int, seeds: int, az_nas: Sequence[str] = AZ_NAS) -> dict[str, Result]:
-    """Return what every proxy that has values reaches on the test architectures of each seed, and AZ-NAS."""
+    """Return what every proxy that has values reaches on the test architectures of each seed.
+
+    So does AZ-NAS where all of `az_nas` are there.
+    """
     known = [name for name, values in benchmark.features.scores.items() if np.isfinite(values).any()]
     results = compare(benchmark, {}, known, samples, range(seeds))
     if not benchmark.features.scores.keys() >= set(az_nas):
@@ -141,9 +144,9 @@ def read_record(path: Path) -> dict[str, Any]:
 
 
 def write_results(path: Path, about: dict[str, Any], samples: int, found: dict[str, Result]) -> None:
-    """Add results to a record, and say what it is `about`."""
+    """Add results to a record, and say what it is `about`; also of which machine, if that is not this one."""
     record = read_record(path)
-    head = {**about, "protocol": "honest", "machine": machine()}
+    head = {**about, "protocol": "honest", "machine": about.get("machine") or machine()}
     results = record["results"]
     results.setdefault(str(samples), {}).update({name: result.summary() for name, result in found.items()})
     ordered = dict(sorted(results.items(), key=lambda item: int(item[0])))

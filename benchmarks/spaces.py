@@ -74,12 +74,12 @@ def main() -> None:
 
 
 def about_record(path: Path, about: dict[str, Any]) -> dict[str, Any]:
-    """Return what a record is about, which is what it has to have in common with `about`, but for the seconds."""
+    """Return what a record is about, and its machine; all but the seconds has to be as in `about`."""
     record = read_record(path)
     for key in ("table", "architectures", "functions", "features"):
         if record.get(key) != about[key]:
             raise InputError(f"{path}: {key} is {record.get(key)} there, but {about[key]} in what is to be added")
-    return {key: record[key] for key in about}
+    return {key: record[key] for key in (*about, "machine")}
 
 
 def read_benchmark(name: str, table: str, target: str, store: FeatureStore) -> Benchmark:

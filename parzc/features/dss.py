@@ -74,7 +74,8 @@ def nuclear_norm(matrix: torch.Tensor, rank: int | None = None) -> float:
         raise Undefined("the synaptic flow is not finite")
     norm: torch.Tensor
     if rank is not None and rank <= min(matrix.shape) // FAR_BELOW:
-        # As many combinations of the columns as the rank says, drawn at random, span what all of them do.
+        # As many combinations of the columns as the rank says, drawn at random, span what all of them do. (Not by
+        # torch.svd_lowrank, which would draw from the caller's random state.)
         drawn = torch.randn(matrix.shape[1], rank, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
         basis = torch.linalg.qr(matrix @ drawn.to(matrix.device)).Q
         norm = torch.linalg.svdvals(basis.T @ matrix).sum()

@@ -41,6 +41,21 @@ class Fused(nn.Module):
         return self.head(self.attention(x, x, x, need_weights=False)[0].mean(1))
 
 
+class Repeated(nn.Module):
+    """Attention whose weights serve twice, on tokens that differ, few for the size of the weights."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.attention = nn.Linear(8, 64), nn.MultiheadAttention(64, 2, batch_first=True)
+        self.positions, self.head = nn.Parameter(torch.rand(6, 64)), nn.Linear(64, 3)
+
+    def forward(self, x):
+        x = self.first(x) * self.positions
+        for _ in range(2):
+            x = (x + self.attention(x, x, x, need_weights=False)[0]).square()
+        return self.head(x.mean(1))
+
+
 def seeded(build):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -103,6 +118,18 @@ def test_fused_attention():
     features = extract(seeded(Fused), torch.randn(2, 5, 6), proxies=["dss"])
     expected = by_definition(seeded(Fused), (5, 6), ["attention.in_proj_weight", "attention.out_proj"], ["head"])
     assert features.reasons == {}
+    assert dict(zip(features.nodes, features.statistics["dss"], strict=True)) == pytest.approx(expected, rel=1e-6)
+
+
+def test_attention_that_serves_twice():
+    """Its gradient has the tokens of both times; by those of one only, it would be too small."""
+    tokens = torch.randn(2, 6, 8)
+    node = next(n for n in Passes(seeded(Repeated), tokens).synaptic_flow if n.name == "attention.in_proj_weight")
+    singular = torch.linalg.svdvals(node.gradient)
+    assert len(node.calls) == 2 and singular[6] > 1e-9 * singular[0]
+    features = extract(seeded(Repeated), tokens, proxies=["dss"])
+    weights = ["attention.in_proj_weight", "attention.out_proj"]
+    expected = by_definition(seeded(Repeated), (6, 8), weights, ["first", "head"])
     assert dict(zip(features.nodes, features.statistics["dss"], strict=True)) == pytest.approx(expected, rel=1e-6)
 
 
