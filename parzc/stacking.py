@@ -13,16 +13,19 @@ FEWEST = 10
 """Labels that weights are learned from; with fewer, all members count alike."""
 FOLDS = 5
 """Parts of the labels, each of which is held out once."""
-DEVIATION = 0.15
-"""How far the weight of a member is believed to be from that of all others, before a label is held out."""
+SHARPNESS = 2.0
+"""Power of a member's precision, which is one over its squared error, that its weight is expected to go with."""
+DEVIATION = 0.1
+"""How far the weight of a member is believed to be from the expected one."""
 
 
 def stacking_weights(told: NDArray[np.float64], seen: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return by what to multiply the predictions of each member, so that their sum tells labels best.
 
-    Each is first put on the scale of the labels, by least squares. The weights of what comes out, none negative, are
-    the most probable ones where all are believed to be alike, with a deviation of `DEVIATION`, and the error with equal
-    weights is the noise: few labels say little of which member is the best one.
+    Each is first put on the scale of the labels, by least squares. What comes out is expected to deserve weights that
+    go with its precision on these labels to the power `SHARPNESS`. The weights, none negative, are the most probable
+    ones if they deviate from that by `DEVIATION`, and the error with the expected ones is the noise. So few labels tell
+    a bad member from good ones, but not yet which two of the good ones make up for each other's mistakes.
 
     Args:
         told: `(n, members)` predictions of labels that were held out; 0 is that of a middling label.
@@ -31,17 +34,20 @@ def stacking_weights(told: NDArray[np.float64], seen: NDArray[np.float64]) -> ND
     Returns:
         `(members,)`, none negative; zeros if no member tells anything, or there are fewer than `FEWEST` labels.
 
-    Source: Breiman, "Stacked Regressions", 1996, with a normal prior.
+    Source: Breiman, "Stacked Regressions", 1996, with a normal prior, whose mean is that of Bates and Granger, "The
+    Combination of Forecasts", 1969 (`SHARPNESS` 1), sharpened.
     """
     if len(seen) < FEWEST:
         return np.zeros(told.shape[1])
     slopes = np.maximum(told.T @ seen, 0) / np.maximum(np.square(told).sum(0), 1e-12)
     calibrated = told * slopes
-    alike = np.full(told.shape[1], 1 / told.shape[1])
-    noise = np.sqrt(np.square(seen - calibrated @ alike).mean())
+    errors = np.maximum(np.square(seen[:, None] - calibrated).mean(0), 1e-12)
+    expected = (errors.min() / errors) ** SHARPNESS
+    expected /= expected.sum()
+    noise = np.sqrt(np.square(seen - calibrated @ expected).mean())
     belief = noise / DEVIATION
-    rows = np.vstack([calibrated, belief * np.eye(len(alike))])
-    weights: NDArray[np.float64] = nnls(rows, np.append(seen, belief * alike))[0]
+    rows = np.vstack([calibrated, belief * np.eye(len(expected))])
+    weights: NDArray[np.float64] = nnls(rows, np.append(seen, belief * expected))[0]
     scaled: NDArray[np.float64] = weights * slopes
     return scaled
 
