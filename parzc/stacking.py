@@ -22,10 +22,10 @@ DEVIATION = 0.1
 def stacking_weights(told: NDArray[np.float64], seen: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return by what to multiply the predictions of each member, so that their sum tells labels best.
 
-    Each is first put on the scale of the labels, by least squares. What comes out is expected to deserve weights that
-    go with its precision on these labels to the power `SHARPNESS`. The weights, none negative, are the most probable
-    ones if they deviate from that by `DEVIATION`, and the error with the expected ones is the noise. So few labels tell
-    a bad member from good ones, but not yet which two of the good ones make up for each other's mistakes.
+    Each is first put on the scale of the labels, by least squares. Their weights, none negative, are expected to go
+    with their precision on these labels to the power `SHARPNESS`. Returned are the most probable ones that deviate from
+    that by `DEVIATION`, with the error of the expected ones as noise. So a few labels tell a bad member from good ones,
+    but not yet which of the good ones make up for each other's mistakes.
 
     Args:
         told: `(n, members)` predictions of labels that were held out; 0 is that of a middling label.
