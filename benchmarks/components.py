@@ -15,12 +15,12 @@ import torch
 from nb201 import RESULTS, SPACE, Methods, complete, read_benchmark
 from torch import Tensor, nn
 
+from parzc.evaluation.protocol import Learner
 from parzc.models.bayesian import BayesianLinear
 from parzc.models.fusion import FusedRanker, graph_encoder
 from parzc.models.mixer import MABN
-from parzc.protocol import Learner
-from parzc.ranker import Inputs, Ranker
-from parzc.training import train
+from parzc.ranker.estimator import Inputs, Ranker
+from parzc.ranker.training import train
 
 TARGET = "cifar10_test"
 LABELS = 78

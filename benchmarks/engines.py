@@ -22,8 +22,8 @@ from nb201 import RESULTS, SPACE, machine
 
 from parzc.datasets import get_space
 from parzc.features import ExtractionConfig, build_store, list_proxies
-from parzc.features.engines.local import ENVIRONMENT
-from parzc.features.store import write_atomically
+from parzc.features.extraction.engines.local import ENVIRONMENT
+from parzc.files import write_atomically
 
 INDEPENDENT = "two independent processes"
 PROXIES = tuple(name for name in list_proxies() if name not in ("grasp", "dss"))

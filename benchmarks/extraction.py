@@ -21,8 +21,8 @@ from torch.nn import functional as F
 
 from parzc.datasets import get_space
 from parzc.features import extract, list_proxies
-from parzc.features.engines.local import ENVIRONMENT
-from parzc.features.store import write_atomically
+from parzc.features.extraction.engines.local import ENVIRONMENT
+from parzc.files import write_atomically
 
 ARCHS = {
     "small": "|none~0|+|none~0|none~1|+|nor_conv_1x1~0|none~1|none~2|",

@@ -19,11 +19,11 @@ from sklearn.manifold import TSNE
 from torch.nn.functional import softplus
 
 from parzc.datasets import get_space
-from parzc.features.layouts import node_matrix
-from parzc.features.store import write_atomically
-from parzc.metrics import calibration_error, kendall_tau
+from parzc.encoding.layouts import node_matrix
+from parzc.evaluation.metrics import calibration_error, kendall_tau
+from parzc.evaluation.protocol import Benchmark, drawn_pairs
+from parzc.files import write_atomically
 from parzc.models.mixer import MABN
-from parzc.protocol import Benchmark, drawn_pairs
 from parzc.ranker import Ranker
 
 FIGURES = Path(__file__).resolve().parents[1] / "docs" / "figures"

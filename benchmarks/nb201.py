@@ -21,13 +21,13 @@ from numpy.typing import NDArray
 
 from parzc.commands._run import read_features
 from parzc.datasets import get_space, load_table
+from parzc.encoding.graphs import graph_arrays
+from parzc.evaluation.protocol import Benchmark, Kind, Learner, Result, compare, measure
+from parzc.evaluation.tabular import TabularRanker, tabular_learners
 from parzc.features import AZ_NAS, FeatureTable, aggregate_ranks
-from parzc.features.graphs import graph_arrays
-from parzc.features.store import write_atomically
+from parzc.files import write_atomically
 from parzc.models.baselines import BASELINES
-from parzc.protocol import Benchmark, Kind, Learner, Result, compare, measure
 from parzc.ranker import Ranker
-from parzc.tabular import TabularRanker, tabular_learners
 
 RESULTS = Path(__file__).parent / "results"
 TARGETS = ("cifar10_test", "cifar100_test", "imagenet16_test")

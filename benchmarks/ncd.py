@@ -16,9 +16,9 @@ from scipy.stats import kendalltau
 from torch import nn
 
 from parzc.datasets import get_space
-from parzc.datasets._base import initialise
+from parzc.datasets.spaces._base import initialise
 from parzc.features import score
-from parzc.features.store import write_atomically
+from parzc.files import write_atomically
 
 PROXIES = ("nwot", "ncd_nwot", "swap", "ncd_swap")
 SEEDS = range(10)

@@ -26,7 +26,7 @@ from scipy.stats import kendalltau, spearmanr
 
 from parzc.datasets import get_space, load_table
 from parzc.features import AZ_NAS, ExtractionConfig, aggregate_ranks, build_store, list_proxies, proxy_info, shipped
-from parzc.features.store import write_atomically
+from parzc.files import write_atomically
 
 ARCHS = Path(__file__).parent / "nb201-1000.txt"
 TARGETS = ("cifar10_test", "cifar100_test", "imagenet16_test")

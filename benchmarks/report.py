@@ -31,8 +31,8 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parent))
 from published import LOSSES, PARTS, PREDICTORS, SEARCH, SOURCES, SPACES
 
+from parzc.evaluation.metrics import bootstrap_interval
 from parzc.features import list_proxies, proxy_info
-from parzc.metrics import bootstrap_interval
 
 RESULTS = Path(__file__).parent / "results"
 BLOCK = re.compile(r"(<!-- (\w+): ([^>]*?) -->\n)(.*?)(<!-- end -->)", re.DOTALL)

@@ -18,10 +18,10 @@ from nb201 import RESULTS, machine
 from numpy.typing import NDArray
 from spaces import read_benchmark
 
+from parzc.evaluation.metrics import kendall_tau
+from parzc.evaluation.protocol import proxy_scores
 from parzc.features import FeatureStore, FeatureTable
-from parzc.features.store import write_atomically
-from parzc.metrics import kendall_tau
-from parzc.protocol import proxy_scores
+from parzc.files import write_atomically
 
 DRAWS = 1000
 PATH = RESULTS / "resolution.json"

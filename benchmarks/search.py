@@ -19,10 +19,10 @@ from joblib import Parallel, delayed, parallel_config
 from nb201 import RESULTS, SPACE, machine, read_benchmark
 from numpy.typing import NDArray
 
+from parzc.evaluation.metrics import bootstrap_interval, kendall_tau
+from parzc.evaluation.protocol import Benchmark
 from parzc.features import AZ_NAS, aggregate_ranks
-from parzc.features.store import write_atomically
-from parzc.metrics import bootstrap_interval, kendall_tau
-from parzc.protocol import Benchmark
+from parzc.files import write_atomically
 from parzc.ranker import Ranker
 
 DATASETS = ("cifar10", "cifar100", "imagenet16")

@@ -26,8 +26,8 @@ from torch.nn import functional as F
 import parzc
 from parzc.datasets import get_space
 from parzc.features import ExtractionConfig
-from parzc.features.build import load_batch
-from parzc.features.store import write_atomically
+from parzc.features.extraction.many_archs import load_batch
+from parzc.files import write_atomically
 
 ARCHITECTURES = 300
 Values = dict[str, float]

@@ -23,10 +23,10 @@ from nb201 import RESULTS, Methods, complete, proxies, read_record, write_result
 
 from parzc.datasets import get_space, load_table
 from parzc.errors import InputError
+from parzc.evaluation.protocol import Benchmark, Learner
+from parzc.evaluation.tabular import tabular_learners
 from parzc.features import AZ_NAS, AZ_NAS_VIT, FeatureStore
-from parzc.protocol import Benchmark, Learner
 from parzc.ranker import Ranker
-from parzc.tabular import tabular_learners
 
 
 def default(space: str, seed: int) -> Learner:

@@ -21,10 +21,10 @@ from pathlib import Path
 import numpy as np
 
 from parzc.features import FeatureStore, FeatureTable
-from parzc.features._chunks import Chunks
-from parzc.features._shard import digest, encode
-from parzc.features.parquet import export_parquet
-from parzc.features.store import write_atomically
+from parzc.features.extraction.chunks import Chunks
+from parzc.features.store.parquet import export_parquet
+from parzc.features.store.shard import digest, encode
+from parzc.files import write_atomically
 
 NODES = 20
 STATISTICS = ("grad_norm", "snip", "synflow")

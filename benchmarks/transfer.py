@@ -18,10 +18,10 @@ from nb201 import RESULTS, machine, read_benchmark
 from numpy.typing import NDArray
 from spaces import read_benchmark as read_other
 
+from parzc.evaluation.metrics import bootstrap_interval, kendall_tau
+from parzc.evaluation.protocol import Benchmark, proxy_scores
 from parzc.features import FeatureStore
-from parzc.features.store import write_atomically
-from parzc.metrics import bootstrap_interval, kendall_tau
-from parzc.protocol import Benchmark, proxy_scores
+from parzc.files import write_atomically
 from parzc.ranker import Ranker
 
 SPACE, OTHER = "nb201", "transnas-micro"

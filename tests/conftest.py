@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 from helpers import PRESET_SETTINGS, fitted
+from made_rows import block_rows, row, rows  # noqa: F401  # fixtures
 
-from parzc.presets import PRESETS
+from parzc.ranker.presets import PRESETS
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from parzc import datasets
+from parzc.datasets.spaces import _registry
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -22,7 +23,7 @@ def blocks(page: Path) -> list[str]:
 def test_python_blocks_run_in_order(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     # What a page registers is gone behind it.
-    monkeypatch.setattr(datasets, "_SPACES", dict(datasets._SPACES))
+    monkeypatch.setattr(_registry, "_SPACES", dict(_registry._SPACES))
     names: dict[str, object] = {}
     for number, code in enumerate(blocks(page)):
         exec(compile(code, f"{page.name}, block {number}", "exec"), names)

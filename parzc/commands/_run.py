@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from parzc.datasets import Space
 from parzc.errors import InputError
+from parzc.evaluation.uncertainty import rank_intervals
 from parzc.features import FeatureStore, FeatureTable, shipped
-from parzc.uncertainty import rank_intervals
 
 
 def run_command(action: Callable[[argparse.Namespace], None], args: argparse.Namespace) -> None:

@@ -9,9 +9,9 @@ import numpy as np
 from parzc.commands._run import ranked, read_archs, read_features, run_command
 from parzc.datasets import Space, Table, get_space, load_table
 from parzc.errors import InputError
-from parzc.features.store import write_atomically
-from parzc.protocol import Benchmark, Result, format_results, measure, proxy_scores
-from parzc.ranker import GOALS, Ranker
+from parzc.evaluation.protocol import Benchmark, Result, format_results, measure, proxy_scores
+from parzc.files import write_atomically
+from parzc.ranker.estimator import GOALS, Ranker
 
 
 def main(argv: Sequence[str] | None = None) -> None:

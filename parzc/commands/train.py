@@ -11,17 +11,17 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from parzc.assembly import make_encoder
 from parzc.commands._run import ranked, read_features, run_command
 from parzc.datasets import Space, Table, get_space, list_spaces, list_tables, load_table
 from parzc.errors import InputError
-from parzc.features.store import write_atomically
-from parzc.importance import MIN_NETWORKS, node_importance
+from parzc.evaluation.importance import MIN_NETWORKS, node_importance
+from parzc.evaluation.protocol import Benchmark, Kind, Learner, compare, format_results
+from parzc.evaluation.tabular import tabular_learners
+from parzc.files import write_atomically
 from parzc.models.fusion import GRAPHS
-from parzc.presets import PRESETS, get_preset
-from parzc.protocol import Benchmark, Kind, Learner, compare, format_results
 from parzc.ranker import Ranker
-from parzc.tabular import tabular_learners
+from parzc.ranker.assembly import make_encoder
+from parzc.ranker.presets import PRESETS, get_preset
 from parzc.tuning import RANGES, TunedRanker, load_study, search_space, study_name, write_report
 
 PROTOCOLS = ("honest", "paper")

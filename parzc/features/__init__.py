@@ -1,6 +1,8 @@
 """Architecture to numbers: statistics, proxies, extraction, the store."""
 
-from parzc.features import (
+from parzc.features.extraction.many_archs import ExtractionConfig, build_store
+from parzc.features.extraction.one_network import Scores, extract, score
+from parzc.features.proxies import (
     az_nas,
     cost,
     dss,
@@ -14,14 +16,12 @@ from parzc.features import (
     synflow,
     zen,
 )
-from parzc.features._record import NodeFeatures
-from parzc.features._registry import ProxyInfo, list_block_statistics, list_proxies, list_statistics, proxy_info
-from parzc.features.aggregation import aggregate_ranks
-from parzc.features.az_nas import AZ_NAS, AZ_NAS_VIT
-from parzc.features.build import ExtractionConfig, build_store
-from parzc.features.extract import Scores, extract, score
+from parzc.features.proxies._registry import ProxyInfo, list_block_statistics, list_proxies, list_statistics, proxy_info
+from parzc.features.proxies.aggregation import aggregate_ranks
+from parzc.features.proxies.az_nas import AZ_NAS, AZ_NAS_VIT
 from parzc.features.store import FeatureStore, shipped
-from parzc.features.table import FeatureTable
+from parzc.features.store.record import NodeFeatures
+from parzc.features.store.table import FeatureTable
 
 __all__ = [
     "AZ_NAS",

@@ -28,7 +28,7 @@ class DescriptionProcess(Process):
     Args:
         labelled: number of labelled networks.
         shapes: of one row of each input of a ranker; those behind `MEASURED` are the three parts of
-            `parzc.features.description.describe`, and all that is read.
+            `parzc.encoding.description.describe`, and all that is read.
 
     Source: Rasmussen and Williams, "Gaussian Processes for Machine Learning", 2006, section 5.1.
     """

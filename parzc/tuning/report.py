@@ -15,7 +15,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 from optuna.trial import FrozenTrial, TrialState
 
-from parzc.features.store import write_atomically
+from parzc.files import write_atomically
 from parzc.tuning.sharing import places, valid
 
 COMPLETE, PRUNED, BEST, LINE = "#0072b2", "#9a9a9a", "#d55e00", "#009e73"

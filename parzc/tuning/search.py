@@ -20,10 +20,10 @@ from optuna.trial import TrialState
 from sklearn.model_selection import KFold
 
 from parzc.errors import InputError
+from parzc.evaluation.metrics import kendall_tau
 from parzc.features import FeatureTable
-from parzc.metrics import kendall_tau
-from parzc.presets import get_preset
-from parzc.ranker import Ranker
+from parzc.ranker.estimator import Ranker
+from parzc.ranker.presets import get_preset
 from parzc.tuning.sharing import Worker
 from parzc.tuning.spaces import Search, own_settings, search_space, suggest
 from parzc.tuning.storage import Location, check_identity, open_storage, open_study

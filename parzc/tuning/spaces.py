@@ -10,7 +10,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 
 from parzc.errors import InputError
 from parzc.models.fusion import GRAPHS
-from parzc.presets import Preset
+from parzc.ranker.presets import Preset
 
 Search = Mapping[str, BaseDistribution]
 

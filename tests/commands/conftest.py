@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from helpers import SMALL
 
-from parzc import presets
 from parzc.datasets import get_space
+from parzc.ranker import presets
 
 SPACE = get_space("nb201")
 DIRECT = "|none~0|+|none~0|none~1|+|skip_connect~0|none~1|none~2|"

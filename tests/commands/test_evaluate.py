@@ -9,14 +9,14 @@ import pandas as pd
 import pytest
 from helpers import SMALL_PAPER
 
-from parzc import metrics
 from parzc.commands import evaluate
 from parzc.commands._run import ranked, read_features
 from parzc.datasets import get_space
 from parzc.errors import InputError
+from parzc.evaluation import metrics
+from parzc.evaluation.uncertainty import rank_intervals
 from parzc.features import FeatureStore, proxy_info, shipped
 from parzc.ranker import Ranker
-from parzc.uncertainty import rank_intervals
 
 SPACE = get_space("nb201")
 COLUMNS = ["rank", "arch", "score", "std", "rank_low", "rank_high"]

@@ -14,14 +14,14 @@ import pandas as pd
 import pytest
 
 import parzc
-from parzc import importance
 from parzc.commands import train
 from parzc.commands._run import read_features
 from parzc.datasets import get_space
 from parzc.errors import InputError
+from parzc.evaluation import importance
+from parzc.evaluation.protocol import METRICS
 from parzc.features import shipped
 from parzc.models.baselines import BASELINES
-from parzc.protocol import METRICS
 from parzc.ranker import Ranker
 
 SPACE = get_space("nb201")
@@ -40,7 +40,7 @@ def few_importances():
 
 @pytest.fixture
 def few_baselines(monkeypatch):
-    monkeypatch.setattr("parzc.tabular.BASELINES", {"gaussian_process": BASELINES["gaussian_process"]})
+    monkeypatch.setattr("parzc.evaluation.tabular.BASELINES", {"gaussian_process": BASELINES["gaussian_process"]})
 
 
 @pytest.fixture(scope="module")

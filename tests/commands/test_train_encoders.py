@@ -7,12 +7,11 @@ import pytest
 from helpers import SMALL_PAPER
 from optuna.distributions import IntDistribution
 
-from parzc import presets
 from parzc.commands import evaluate, train
 from parzc.commands._run import read_features
 from parzc.datasets import get_space
 from parzc.models.baselines import BASELINES
-from parzc.ranker import Ranker
+from parzc.ranker import Ranker, presets
 from parzc.tuning import spaces
 
 SPACE = get_space("nb201")
@@ -26,7 +25,7 @@ def quick_paper():
     with pytest.MonkeyPatch.context() as patch:
         preset = presets.PRESETS["paper"].override(QUICK)
         patch.setattr(presets, "PRESETS", {**presets.PRESETS, "quick_paper": preset})
-        patch.setattr("parzc.tabular.BASELINES", {"extra_trees": BASELINES["extra_trees"]})
+        patch.setattr("parzc.evaluation.tabular.BASELINES", {"extra_trees": BASELINES["extra_trees"]})
         patch.setattr(train, "MIN_NETWORKS", 10**9)
         yield
 

@@ -8,10 +8,10 @@ import pandas as pd
 import pytest
 from optuna.distributions import IntDistribution
 
-from parzc import importance
 from parzc.commands import train
 from parzc.commands._run import read_features
 from parzc.datasets import get_space
+from parzc.evaluation import importance
 from parzc.models.baselines import BASELINES
 from parzc.ranker import Ranker
 from parzc.tuning import load_study, search, spaces, tune
@@ -26,7 +26,7 @@ def small():
     with pytest.MonkeyPatch.context() as patch:
         one = partial(importance.node_importance, statistics=("snip",), seeds=(42,))
         patch.setattr(train, "node_importance", one)
-        patch.setattr("parzc.tabular.BASELINES", {"gaussian_process": BASELINES["gaussian_process"]})
+        patch.setattr("parzc.evaluation.tabular.BASELINES", {"gaussian_process": BASELINES["gaussian_process"]})
         patch.setattr(spaces, "SEARCH_SPACES", {("quick", "none"): SEARCH})
         yield
 

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from parzc.datasets import get_space
 from parzc.features import extract, list_proxies, list_statistics, proxy_info, score
-from parzc.features._passes import Passes
+from parzc.features.passes.passes import Passes
 
 PROXIES = [name for name in list_proxies() if proxy_info(name).needs != "attention"]
 """Those that have a value for the small network below."""

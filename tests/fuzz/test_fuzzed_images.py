@@ -8,7 +8,7 @@ from damage import Payload, damaged, fuzz, works_or_says_why
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parzc.features.build import ExtractionConfig, load_batch
+from parzc.features.extraction.many_archs import ExtractionConfig, load_batch
 
 FILE = io.BytesIO()
 np.savez(FILE, x_train=np.zeros((2, 32, 32, 3), np.uint8), y_train=np.arange(2))

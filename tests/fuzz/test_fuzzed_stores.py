@@ -10,10 +10,10 @@ from damage import Payload, damaged, fuzz, tampered, works_or_says_why
 from hypothesis import given
 from hypothesis import strategies as st
 
+from parzc.commands.feature_store import status, verify
 from parzc.features import FeatureStore, FeatureTable, NodeFeatures
-from parzc.features._commands import status, verify
-from parzc.features._shard import digest, encode
-from parzc.features.parquet import export_parquet
+from parzc.features.store.parquet import export_parquet
+from parzc.features.store.shard import digest, encode
 
 CONFIG = {"space": "nb201", "task": "cifar10", "proxies": ["snip", "zen"]}
 DEFINITIONS = {"snip": {"definition": 1}, "zen": {"definition": 1}}

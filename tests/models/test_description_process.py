@@ -7,9 +7,9 @@ import pytest
 import torch
 from scipy.optimize import minimize
 
-from parzc.features.scaling import normal_scores
+from parzc.encoding.scaling import normal_scores
 from parzc.models.description_process import DescriptionProcess
-from parzc.stacking import cross_validated
+from parzc.ranker.stacking import cross_validated
 
 MEASURED = ((3, 4), (5,), (2,))
 SHAPES = ((3,), (4,), (6,))

@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy.optimize import minimize
 
-from parzc.features.scaling import normal_scores
+from parzc.encoding.scaling import normal_scores
 from parzc.models import process as process_module
 from parzc.models.gaussian_process import GaussianProcess
 from parzc.models.process import flat

@@ -5,10 +5,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from parzc.losses import diff_kendall
-from parzc.metrics import kendall_tau
+from parzc.evaluation.metrics import kendall_tau
 from parzc.models.bayesian import BayesianLinear, sample_weights
 from parzc.models.mixer import MABN, MixerBlock
+from parzc.ranker.losses import diff_kendall
 
 
 def small(seed=0, **options):

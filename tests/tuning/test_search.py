@@ -11,7 +11,7 @@ from studies import LABELS, POOL, QUICK, SEARCH, TARGETS, TRAIN, open_journal, r
 
 from parzc.datasets import get_space
 from parzc.errors import InputError
-from parzc.metrics import kendall_tau
+from parzc.evaluation.metrics import kendall_tau
 from parzc.ranker import Ranker
 from parzc.tuning import TunedRanker, search, spaces
 from parzc.tuning.storage import load_study

@@ -12,8 +12,8 @@ from studies import POOL, TARGETS, TRAIN
 
 from parzc.errors import InputError
 from parzc.models.fusion import GRAPHS, graph_encoder
-from parzc.presets import PRESETS, get_preset
 from parzc.ranker import Ranker
+from parzc.ranker.presets import PRESETS, get_preset
 from parzc.tuning.spaces import PUBLISHED_SPACES, SEARCH_SPACES, own_settings, search_space, suggest
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "tuning.md"

@@ -1,0 +1,35 @@
+"""What a network costs, counted on the network itself without computing anything."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from parzc.datasets.spaces._base import Cost, Task
+
+WEIGHTED = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
+"""The layers that spaces build networks of and that count as weight layers."""
+
+
+def count_cost(build: Callable[[], nn.Module], task: Task) -> Cost:
+    """Return the cost of the network that `build` returns, built and run on shapes alone.
+
+    A layer that runs more than once for one input counts each of its runs; a bias is one addition per output.
+    """
+    macs = 0
+
+    def count(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        nonlocal macs
+        weight: Any = layer.weight
+        positions = inputs[0] if isinstance(layer, nn.ConvTranspose2d) else output
+        macs += positions.numel() * weight[0].numel() + (0 if layer.bias is None else output.numel())
+
+    with torch.device("meta"):
+        network = build().eval()
+        layers = [module for module in network.modules() if isinstance(module, WEIGHTED)]
+        for layer in layers:
+            layer.register_forward_hook(count)
+        with torch.no_grad():
+            network(torch.empty(1, *task.input_shape))
+    return Cost(sum(p.numel() for p in network.parameters()), macs, len(layers))

@@ -1,0 +1,283 @@
+"""Tables of architectures and their labels: embedded ones, CSV and Parquet files, official benchmark files.
+
+Every row is checked on the way in, so that the rest of the package can rely on a table: known archs, each
+once, with a finite label.
+"""
+
+import csv
+import gzip
+import io
+import zlib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from parzc.datasets.spaces._base import Space
+from parzc.datasets.tables import nas_bench_101, nats_bench, nds, transnas_bench, vitbench
+from parzc.datasets.tables.embedded import EMBEDDED
+from parzc.errors import InputError
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """Architectures of one space and what was measured on them.
+
+    Args:
+        name: the file or the embedded table, as it was asked for.
+        source: where the figures come from, in one line.
+        target: the label column that `labels` returns.
+        archs: the architectures as the table writes them, each once.
+        figures: label columns by name, each `(len(archs),)`; bigger is better.
+    """
+
+    name: str
+    source: str
+    target: str
+    archs: tuple[str, ...]
+    figures: Mapping[str, NDArray[np.float64]]
+
+    def __len__(self) -> int:
+        return len(self.archs)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The names of all label columns."""
+        return tuple(self.figures)
+
+    @property
+    def labels(self) -> NDArray[np.float64]:
+        """The labels of the target, `(len(archs),)`, all finite, in the units of the table."""
+        return self.figures[self.target]
+
+    def column(self, name: str) -> NDArray[np.float64]:
+        """Return any label column of the same archs, `(len(archs),)`; NaN where the table holds no number.
+
+        Raises:
+            InputError: if the table has no such label column.
+        """
+        if name not in self.figures:
+            raise _no_column(self.name, name, self.columns)
+        return self.figures[name]
+
+
+@dataclass(frozen=True)
+class Format:
+    """A kind of file or directory that holds a table.
+
+    Args:
+        label: what to call it in messages.
+        source: where its figures come from, in one line.
+        accepts: whether a path that exists looks like this kind.
+        read: returns the columns that name an arch and the label columns as found; the index says where a row stands.
+        spaces: whose files these are; of any space if empty.
+    """
+
+    label: str
+    source: str
+    accepts: Callable[[Path], bool]
+    read: Callable[[Path], pd.DataFrame]
+    spaces: tuple[str, ...] = ()
+
+
+def _ends_with(*endings: str) -> Callable[[Path], bool]:
+    return lambda path: path.name.lower().endswith(endings)
+
+
+def _listed(names: Iterable[str]) -> str:
+    return (", ".join(names) or "none")[:300]
+
+
+def _no_column(table: str, column: str, there: Iterable[str]) -> InputError:
+    return InputError(f"{table} has no label column '{column}'; label columns there: {_listed(there)}")
+
+
+def _read_csv(path: Path) -> pd.DataFrame:
+    """Return the cells of a CSV file as text, without blank lines and unnamed columns."""
+    places, rows = [], []
+    try:
+        with gzip.open(path) if path.name.lower().endswith(".gz") else path.open("rb") as raw:
+            text = raw.read().decode("utf-8-sig")
+        reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+        header = [cell.strip() for cell in next(reader, [])]
+        for cells in reader:
+            if not any(cell.strip() for cell in cells):
+                continue
+            if len(cells) != len(header):
+                raise InputError(
+                    f"{path}, row {reader.line_num}: {len(cells)} cells where the header has {len(header)}; "
+                    "correct the row"
+                )
+            places.append(f"row {reader.line_num}")
+            rows.append([cell.strip() for cell in cells])
+    except (UnicodeDecodeError, csv.Error, OSError, EOFError, zlib.error) as error:
+        raise InputError(f"{path} cannot be read as CSV ({error}); give an intact UTF-8 file") from error
+    repeated = sorted({name for name in header if name and header.count(name) > 1})
+    if repeated:
+        raise InputError(f"{path} has more than one column '{repeated[0]}'; rename or remove one")
+    # An unnamed column is the row number that pandas writes in front.
+    return pd.DataFrame(rows, columns=header, index=places).loc[:, [bool(name) for name in header]]
+
+
+def _read_parquet(path: Path) -> pd.DataFrame:
+    try:
+        frame = pd.read_parquet(path)
+        for i in range(frame.shape[1]):
+            list(frame.iloc[:, i])  # text is decoded only when it is looked at
+    except Exception as error:  # a damaged file raises nearly anything, and claims any size
+        raise InputError(f"{path} cannot be read as Parquet; give an intact file") from error
+    if "arch" in frame.index.names:
+        frame = frame.reset_index()
+    frame.columns = frame.columns.map(str)
+    # Numbered like the rows of a spreadsheet, whose first row is the header.
+    return frame.set_axis([f"row {i}" for i in range(2, len(frame) + 2)], axis=0)
+
+
+FORMATS: tuple[Format, ...] = (
+    Format(".csv, .csv.gz", "CSV file", _ends_with(".csv", ".csv.gz"), _read_csv),
+    Format(".parquet", "Parquet file", _ends_with(".parquet"), _read_parquet),
+    Format(
+        "NATS-Bench directory",
+        nats_bench.DIRECTORY_SOURCE,
+        Path.is_dir,
+        nats_bench.read_directory,
+        ("nb201", "nats-sss"),
+    ),
+    Format(
+        "NAS-Bench-201 .pth", nats_bench.CHECKPOINT_SOURCE, _ends_with(".pth"), nats_bench.read_checkpoint, ("nb201",)
+    ),
+    Format(
+        "NAS-Bench-101 .tfrecord",
+        nas_bench_101.SOURCE,
+        _ends_with(".tfrecord"),
+        nas_bench_101.read_tfrecord,
+        ("nb101",),
+    ),
+    Format(
+        "TransNAS-Bench-101 .pth",
+        transnas_bench.SOURCE,
+        _ends_with(".pth"),
+        transnas_bench.read_micro,
+        ("transnas-micro",),
+    ),
+    Format(
+        "TransNAS-Bench-101 .pth",
+        transnas_bench.SOURCE,
+        _ends_with(".pth"),
+        transnas_bench.read_macro,
+        ("transnas-macro",),
+    ),
+    Format("NDS .json", nds.SOURCE, _ends_with(".json"), nds.read_json, nds.SPACES),
+    Format("ViT-Bench-101 .json", vitbench.SOURCE, _ends_with(".json"), vitbench.read_json, ("autoformer-tiny",)),
+)
+"""Everything that can be read: a new format is one file with its reader and one line here."""
+
+
+def list_tables(space: Space) -> list[str]:
+    """Return the names of the embedded tables of `space`."""
+    return [name for name, table in EMBEDDED.items() if table.space == space.name]
+
+
+def load_table(source: str | Path, *, space: Space, target: str | None = None) -> Table:
+    """Read and check a table.
+
+    Args:
+        source: name of an embedded table, or path of a CSV (`.csv`, `.csv.gz`) or Parquet file with a column `arch`
+            (or the `columns` of the space), or of an official file or directory of the space (see `FORMATS`).
+        space: the space that the archs belong to.
+        target: the label column to use; not needed if there is only one, or for an embedded table.
+
+    Raises:
+        InputError: if the table is missing, damaged or empty; if it has no column `arch` or no such target;
+            if an arch is unknown or there twice, or its label is not a finite number.
+    """
+    name = str(source)
+    frame, description, default = _read(name, space)
+    frame = _spelled(name, frame, space)
+    if not len(frame):
+        raise InputError(f"{name} holds no rows; give a table with at least one architecture")
+    numbers = {column: _numbers(frame[column]) for column in frame.columns if column != "arch"}
+    figures = {column: values for column, values in numbers.items() if not np.isnan(values).all()}
+    target = target or default or _only_column(name, tuple(figures))
+    if target not in numbers:
+        raise _no_column(name, target, figures)
+    archs = _checked_archs(name, zip(frame.index, frame["arch"], strict=True), space)
+    for place, found, number in zip(frame.index, frame[target], numbers[target], strict=True):
+        if not np.isfinite(number):
+            raise InputError(f"{name}, {place}: {target} is '{found}', not a finite number; correct or remove the row")
+    return Table(name, description, target, archs, figures)
+
+
+def _spelled(name: str, frame: pd.DataFrame, space: Space) -> pd.DataFrame:
+    """Return the rows with a column `arch`, made of the columns that spell one where there is none."""
+    if "arch" in frame.columns:
+        return frame
+    if not set(space.columns) <= set(frame.columns):
+        wanted = " or ".join(dict.fromkeys(("'arch'", ", ".join(f"'{column}'" for column in space.columns))))
+        raise InputError(f"{name} has no column {wanted}; columns there: {_listed(frame.columns)}")
+    archs = []
+    for place, *cells in frame[list(space.columns)].itertuples(name=None):
+        try:
+            archs.append(space.spell({key: str(cell) for key, cell in zip(space.columns, cells, strict=True)}))
+        except InputError as error:
+            raise InputError(f"{name}, {place}: {error}") from None
+    return frame.drop(columns=list(space.columns)).assign(arch=archs)
+
+
+def _read(name: str, space: Space) -> tuple[pd.DataFrame, str, str | None]:
+    """Return the unchecked rows, where they come from, and the default target."""
+    if name in EMBEDDED:
+        table = EMBEDDED[name]
+        if table.space != space.name:
+            raise InputError(f"table '{name}' is of the space {table.space}, not {space.name}; give another table")
+        return table.read(), table.source, table.target
+    path = Path(name)
+    if not path.exists():
+        raise InputError(
+            f"there is no file {name}; correct the path, "
+            f"or name an embedded table of {space.name}: {_listed(list_tables(space))}"
+        )
+    formats = [known for known in FORMATS if not known.spaces or space.name in known.spaces]
+    for candidate in formats:
+        if candidate.accepts(path):
+            return candidate.read(path), candidate.source, None
+    raise InputError(
+        f"{name} has no format known for {space.name}; give one of: {_listed(known.label for known in formats)}"
+    )
+
+
+def _number(cell: object) -> float:
+    try:
+        return float(cell)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return np.nan
+
+
+def _numbers(cells: Iterable[object]) -> NDArray[np.float64]:
+    return np.array([_number(cell) for cell in cells], dtype=np.float64)
+
+
+def _only_column(name: str, columns: tuple[str, ...]) -> str:
+    if not columns:
+        raise InputError(f"{name} has no label column; add a column of numbers beside 'arch'")
+    if len(columns) > 1:
+        raise InputError(f"{name} has several label columns; name one as the target: {_listed(columns)}")
+    return columns[0]
+
+
+def _checked_archs(name: str, rows: Iterable[tuple[str, object]], space: Space) -> tuple[str, ...]:
+    places: dict[str, str] = {}
+    for place, arch in rows:
+        if not isinstance(arch, str) or not arch:
+            raise InputError(f"{name}, {place}: the arch is missing; fill it in or remove the row")
+        try:
+            space.canonical(arch)
+        except InputError as error:
+            raise InputError(f"{name}, {place}: {error}") from None
+        if arch in places:
+            raise InputError(f"{name}: {places[arch]} and {place} hold the same arch {arch}; remove one")
+        places[arch] = place
+    return tuple(places)

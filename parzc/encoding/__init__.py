@@ -1,0 +1,1 @@
+"""Features to model inputs: layouts, scaling, graphs and descriptions of architectures."""

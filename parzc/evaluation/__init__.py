@@ -1,0 +1,1 @@
+"""How well architectures are ranked: protocol, metrics, uncertainty, importance, tabular learners."""

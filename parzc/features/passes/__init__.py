@@ -1,0 +1,1 @@
+"""What one run over a network records: its nodes, gradients, activation patterns, feature maps, Jacobians."""

@@ -1,0 +1,85 @@
+"""Activation patterns of a network with masked activations and layer norm: the setting of NCD.
+
+The supplement of the NCD paper describes two changes before activation patterns are counted. Stochastic activation
+masking (SAM) sets each activation to zero with probability alpha; as it is said to spare the convolutions that follow
+their work (A.3), the zeros are passed on, without the rescaling of dropout. Non-linear rescaling (NIR) puts layer norm
+over channels and positions in the place of batch norm (A.2.1), here with the weight and bias of the batch norm.
+
+The supplement does not say whether the inputs of a batch share their masks, nor whether a masked unit counts as
+inactive. Here both hold, and the negative correlation goes: in sequences of growing networks the plain scores fall,
+these do not (`benchmarks/ncd.py`, docs/proxies.md).
+"""
+
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from parzc.features.passes.bits import Patterns, ones_where_positive, pack_units
+from parzc.features.passes.state import Members, random_bytes
+from parzc.features.passes.trace import RECTIFIERS, Recorder
+
+RATE = 0.5
+"""Probability alpha that an activation is masked (App. C)."""
+
+
+def masked_patterns(
+    network: nn.Module,
+    inputs: Tensor,
+    seed: int,
+    rate: float = RATE,
+    norm: bool = True,
+    members: Members | None = None,
+) -> Patterns:
+    """Return which units are active where activations are masked and layer norm takes the place of batch norm.
+
+    Args:
+        network: any module.
+        inputs: one batch.
+        seed: of the masks.
+        rate: probability alpha of masking an activation.
+        norm: whether to replace batch norm.
+        members: those of the network, if they are known.
+
+    Returns:
+        Packed patterns, an entry for each application of a rectifier.
+    """
+    applied, active = itertools.count(), list[Tensor]()
+
+    def masking(rectifier: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        def run(*args: Any, **kwargs: Any) -> Tensor:
+            units = ones_where_positive(args[0] if args else kwargs["input"])
+            output = rectifier(*args, **kwargs)
+            # 16 random bits decide for each unit, for all inputs alike.
+            bits = random_bytes(2 * output[0].numel(), seed, f"mask {next(applied)}").view(torch.int16).float()
+            kept = torch.ge(bits, int(rate * 2**16) - 2**15, out=bits).view(output.shape[1:])
+            # Laid out like the units, so that products need not go through memory in two orders.
+            mask = torch.empty_like(units[:1]).copy_(kept)
+            active.append(pack_units(units.mul_(mask), len(inputs)))
+            return output.mul_(mask)
+
+        return run
+
+    replace: dict[Callable[..., Any], Callable[..., Any]] = {f: masking(f) for f in RECTIFIERS}
+    if norm:
+        replace[F.batch_norm] = _layer_norm
+    with torch.no_grad(), Recorder(network, len(inputs), replace, members=members):
+        network(inputs.clone())
+    return Patterns(active, len(inputs))
+
+
+def _layer_norm(
+    input: Tensor,
+    _mean: Tensor | None = None,
+    _variance: Tensor | None = None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    *options: Any,
+    eps: float = 1e-5,
+    **_: Any,
+) -> Tensor:
+    """Normalise each input over channels and positions, called as batch norm is."""
+    return F.group_norm(input, 1, weight, bias, options[2] if len(options) > 2 else eps)

@@ -1,0 +1,46 @@
+"""NCD: proxies of activation patterns that do not turn negative for networks with many nonlinear layers.
+
+The score of `nwot` and `swap` rises with the number of nonlinear layers only up to a turning point, behind which better
+networks score lower. NCD masks activations and replaces batch norm by layer norm before it counts. Where the supplement
+is silent, `_masked` takes the reading under which the scores of growing networks keep rising (docs/proxies.md).
+"""
+
+from parzc.features.passes.passes import Passes
+from parzc.features.proxies._registry import ProxyInfo, register
+from parzc.features.proxies.patterns import log_determinant
+
+
+def _ncd_nwot(passes: Passes) -> float:
+    return log_determinant(passes.masked)
+
+
+def _ncd_swap(passes: Passes) -> float:
+    return float(passes.masked.distinct_units)
+
+
+register(
+    ProxyInfo(
+        name="ncd_nwot",
+        meaning="nwot with masked activations and layer norm for batch norm",
+        source="NCD, ICCV 2025, app. A and C: masking rate .5, layer norm over channels and positions",
+        bigger_is_better=True,
+        passes=("masked",),
+        inputs="data",
+        batch_norm="layer norm",
+        needs="rectifiers",
+        network_value=_ncd_nwot,
+    )
+)
+register(
+    ProxyInfo(
+        name="ncd_swap",
+        meaning="swap with masked activations and layer norm for batch norm",
+        source="NCD, ICCV 2025, app. A and C: masking rate .5, layer norm over channels and positions",
+        bigger_is_better=True,
+        passes=("masked",),
+        inputs="data",
+        batch_norm="layer norm",
+        needs="rectifiers",
+        network_value=_ncd_swap,
+    )
+)
