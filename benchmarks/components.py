@@ -12,7 +12,8 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from nb201 import RESULTS, SPACE, Methods, complete, read_benchmark
+from _records import RESULTS
+from nb201 import SPACE, Methods, complete, read_benchmark
 from torch import Tensor, nn
 
 from parzc.evaluation.protocol import Learner

@@ -18,12 +18,12 @@ import time
 from pathlib import Path
 
 import numpy as np
-from nb201 import RESULTS, SPACE, machine
+from _records import RESULTS, machine, write
+from nb201 import SPACE
 
 from parzc.datasets import get_space
 from parzc.features import ExtractionConfig, build_store, list_proxies
 from parzc.features.extraction.engines.local import ENVIRONMENT
-from parzc.files import write_atomically
 
 INDEPENDENT = "two independent processes"
 PROXIES = tuple(name for name in list_proxies() if name not in ("grasp", "dss"))
@@ -55,7 +55,7 @@ def main() -> None:
         "times as fast with two workers": round(seconds["1"] / seconds["2"], 3),
         f"times as fast with {INDEPENDENT}": round(seconds["1"] / seconds[INDEPENDENT], 3),
     }
-    write_atomically(RESULTS / "engines.json", (json.dumps(record, indent=1) + "\n").encode())
+    write(RESULTS / "engines.json", record)
     print({key: value for key, value in record.items() if key.startswith("times")})
 
 

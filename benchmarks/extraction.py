@@ -8,7 +8,6 @@ faster does so for both; medians over the turns are recorded, of which there are
 which the memory of the process still grows.
 """
 
-import json
 import os
 import statistics
 import sys
@@ -16,13 +15,12 @@ import time
 from collections.abc import Callable
 
 import torch
-from nb201 import RESULTS, machine
+from _records import RESULTS, machine, write
 from torch.nn import functional as F
 
 from parzc.datasets import get_space
 from parzc.features import extract, list_proxies
 from parzc.features.extraction.engines.local import ENVIRONMENT
-from parzc.files import write_atomically
 
 ARCHS = {
     "small": "|none~0|+|none~0|none~1|+|nor_conv_1x1~0|none~1|none~2|",
@@ -59,7 +57,7 @@ def main() -> None:
             "all ratios": {what: round(value, 4) for what, value in ratios.items()},
         }
         print(name, record["archs"][name]["ratios"], record["archs"][name]["everything / one by one"], flush=True)
-    write_atomically(RECORD, (json.dumps(record, indent=1) + "\n").encode())
+    write(RECORD, record)
 
 
 def measure(arch: str, everything: list[str]) -> tuple[dict[str, float], float]:

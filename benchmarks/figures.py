@@ -4,15 +4,15 @@
 """
 
 import argparse
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from _records import RESULTS, machine, read, write
 from matplotlib.figure import Figure
-from nb201 import BUDGETS, RESULTS, SPACE, TARGETS, machine, read_benchmark, read_record
+from nb201 import BUDGETS, SPACE, TARGETS, read_benchmark
 from numpy.typing import NDArray
 from scipy.stats import norm, rankdata
 from sklearn.manifold import TSNE
@@ -22,7 +22,6 @@ from parzc.datasets import get_space
 from parzc.encoding.layouts import node_matrix
 from parzc.evaluation.metrics import calibration_error, kendall_tau
 from parzc.evaluation.protocol import Benchmark, drawn_pairs
-from parzc.files import write_atomically
 from parzc.models.mixer import MABN
 from parzc.ranker import Ranker
 
@@ -58,7 +57,7 @@ def curves(table: str) -> Figure:
     save("nb201-ceiling", {"kendall": ceilings})
     figure = Figure(figsize=(12, 4.6), layout="constrained")
     for axis, target in zip(figure.subplots(1, 3, sharey=True), TARGETS, strict=True):
-        found = read_record(RESULTS / f"{SPACE}-{target}.json")["results"]
+        found = read(RESULTS / f"{SPACE}-{target}.json")["results"]
         for method, (colour, marker, label) in CURVES.items():
             points = {n: on_better_scale(found.get(str(n), {}), method) for n in sorted(BUDGETS)}
             x = [n for n, value in points.items() if value]
@@ -206,8 +205,7 @@ def fitted(
 
 
 def save(name: str, record: dict[str, Any]) -> None:
-    content = json.dumps({"space": SPACE, "machine": machine(), **record}, indent=1) + "\n"
-    write_atomically(RESULTS / f"{name}.json", content.encode())
+    write(RESULTS / f"{name}.json", {"space": SPACE, "machine": machine(), **record})
 
 
 DRAWN: dict[str, Callable[[str], Figure]] = {

@@ -7,16 +7,14 @@ so that a run that was stopped goes on where it was.
 """
 
 import argparse
-import json
 import os
-import platform
 from collections.abc import Callable, Sequence
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from _records import RESULTS, machine, read, write
 from numpy.typing import NDArray
 
 from parzc.commands._run import read_features
@@ -25,14 +23,13 @@ from parzc.encoding.graphs import graph_arrays
 from parzc.evaluation.protocol import Benchmark, Kind, Learner, Result, compare, measure
 from parzc.evaluation.tabular import TabularRanker, tabular_learners
 from parzc.features import AZ_NAS, FeatureTable, aggregate_ranks
-from parzc.files import write_atomically
 from parzc.models.baselines import BASELINES
 from parzc.ranker import Ranker
 
-RESULTS = Path(__file__).parent / "results"
 TARGETS = ("cifar10_test", "cifar100_test", "imagenet16_test")
 BUDGETS = (78, 156, 469, 20, 781, 1563)
 SPACE = "nb201"
+EMPTY: dict[str, Any] = {"results": {}}
 Methods = dict[str, tuple[Kind, Callable[[int], Learner]]]
 
 
@@ -100,7 +97,7 @@ def complete(
 ) -> None:
     """Run the methods that a record does not hold yet, and write each into it as it ends."""
     for name, method in methods.items():
-        results = read_record(path)["results"].get(str(samples), {})
+        results = read(path, EMPTY)["results"].get(str(samples), {})
         if len(results.get(name, {}).get("seconds", ())) >= seeds:
             continue
         found = compare(benchmark, {name: method}, [], samples, range(seeds), workers)
@@ -137,31 +134,14 @@ def proxies(benchmark: Benchmark, samples: int, seeds: int, az_nas: Sequence[str
     return results
 
 
-def read_record(path: Path) -> dict[str, Any]:
-    """Return a record, or the start of one."""
-    record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"results": {}}
-    return record
-
-
 def write_results(path: Path, about: dict[str, Any], samples: int, found: dict[str, Result]) -> None:
     """Add results to a record, and say what it is `about`; also of which machine, if that is not this one."""
-    record = read_record(path)
+    record = read(path, EMPTY)
     head = {**about, "protocol": "honest", "machine": about.get("machine") or machine()}
-    results = record["results"]
-    results.setdefault(str(samples), {}).update({name: result.summary() for name, result in found.items()})
+    results = dict(record["results"])
+    results[str(samples)] = results.get(str(samples), {}) | {n: result.summary() for n, result in found.items()}
     ordered = dict(sorted(results.items(), key=lambda item: int(item[0])))
-    write_atomically(path, (json.dumps(head | {"results": ordered}, indent=1) + "\n").encode())
-
-
-def machine() -> dict[str, Any]:
-    packages = ("parzc", "torch", "scikit-learn", "numpy", "scipy")
-    return {
-        "system": platform.platform(),
-        "processor": platform.machine(),
-        "cores": os.cpu_count(),
-        "python": platform.python_version(),
-        **{name: version(name) for name in packages},
-    }
+    write(path, head | {"results": ordered})
 
 
 if __name__ == "__main__":

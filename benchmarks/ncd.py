@@ -7,18 +7,15 @@ Two sequences: the cells of NAS-Bench-201 with all six edges convolutions, of wh
 in the sequence and the score, over initialisations and inputs drawn with ten seeds.
 """
 
-import json
-
 import numpy as np
 import torch
-from nb201 import RESULTS, machine
+from _records import RESULTS, machine, write
 from scipy.stats import kendalltau
 from torch import nn
 
 from parzc.datasets import get_space
 from parzc.datasets.spaces._base import initialise
 from parzc.features import score
-from parzc.files import write_atomically
 
 PROXIES = ("nwot", "ncd_nwot", "swap", "ncd_swap")
 SEEDS = range(10)
@@ -64,7 +61,7 @@ def main() -> None:
                 "mean scores": [round(float(v), 2) for v in scores[:, :, i].mean(0)],
             }
             print(name, proxy, record["results"][name][proxy], flush=True)
-    write_atomically(RESULTS / "ncd.json", (json.dumps(record, indent=1) + "\n").encode())
+    write(RESULTS / "ncd.json", record)
 
 
 def values(network: nn.Module, seed: int) -> list[float]:

@@ -13,20 +13,18 @@ Without `--work` the features that come with parzc are taken: the whole space, 1
 """
 
 import argparse
-import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from nb201 import RESULTS, machine
+from _records import RESULTS, machine, read, write
 from numpy.typing import NDArray
 from scipy.stats import kendalltau, spearmanr
 
 from parzc.datasets import get_space, load_table
 from parzc.features import AZ_NAS, ExtractionConfig, aggregate_ranks, build_store, list_proxies, proxy_info, shipped
-from parzc.files import write_atomically
 
 ARCHS = Path(__file__).parent / "nb201-1000.txt"
 TARGETS = ("cifar10_test", "cifar100_test", "imagenet16_test")
@@ -89,7 +87,7 @@ def main() -> None:
         "other draws": {},
     }
     if path.exists():
-        old = json.loads(path.read_text(encoding="utf-8"))
+        old = read(path)
         if old["data"] == record["data"]:
             record |= {part: old[part] for part in ("results", "other draws")}
     for seed in args.seeds:
@@ -102,7 +100,7 @@ def main() -> None:
             for name, row in measured(scores, *about, accuracy).items():
                 draws = record["other draws"].setdefault(name, {})
                 draws[str(seed)] = {target: row[target]["kendall"] for target in TARGETS}
-        save(record, path.stem)
+        write(path, record)
 
 
 def measure_whole_space(table: str) -> None:
@@ -110,11 +108,7 @@ def measure_whole_space(table: str) -> None:
     scores, *about = shipped_features(archs)
     rows = measured({**scores, **as_built(archs), **assembled(scores, archs)}, *about, accuracies(table, archs))
     record = {"space": "nb201", "archs": len(archs), "data": "gaussian", "machine": machine(), "results": rows}
-    save(record, "nb201-proxies-whole")
-
-
-def save(record: Mapping[str, Any], name: str) -> None:
-    write_atomically(RESULTS / f"{name}.json", (json.dumps(record, indent=1) + "\n").encode())
+    write(RESULTS / "nb201-proxies-whole.json", record)
 
 
 def accuracies(table: str, archs: Sequence[str]) -> Scores:

@@ -19,7 +19,6 @@ What stands between an opening comment and `<!-- end -->` is written anew:
 - `<!-- registry: all -->`: what every registered proxy is.
 """
 
-import json
 import re
 import sys
 from collections.abc import Callable, Mapping
@@ -29,12 +28,12 @@ from typing import Any
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent))
+from _records import RESULTS, read
 from published import LOSSES, PARTS, PREDICTORS, SEARCH, SOURCES, SPACES
 
 from parzc.evaluation.metrics import bootstrap_interval
 from parzc.features import list_proxies, proxy_info
 
-RESULTS = Path(__file__).parent / "results"
 BLOCK = re.compile(r"(<!-- (\w+): ([^>]*?) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 RANKER = "parzc (default)"
 COLUMNS = {
@@ -59,8 +58,7 @@ def fill(text: str) -> str:
 
 
 def _read(name: str) -> dict[str, Any]:
-    record: dict[str, Any] = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
-    return record
+    return read(RESULTS / f"{name}.json")
 
 
 def _markdown(head: list[str], rows: list[list[str]]) -> str:

@@ -9,19 +9,18 @@ with the accuracies on either, with the 95 % bootstrap interval of the differenc
 """
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from nb201 import RESULTS, machine
+from _records import RESULTS, machine, write
+from _records import read as read_record
 from numpy.typing import NDArray
 from spaces import read_benchmark
 
 from parzc.evaluation.metrics import kendall_tau
 from parzc.evaluation.protocol import proxy_scores
 from parzc.features import FeatureStore, FeatureTable
-from parzc.files import write_atomically
 
 DRAWS = 1000
 PATH = RESULTS / "resolution.json"
@@ -44,7 +43,7 @@ def main() -> None:
         values = [proxy_scores(table, name) for table in tables]
         if all(np.ptp(value) > 0 for value in values):
             proxies[name] = compare(*values, truth)
-    record = json.loads(PATH.read_text(encoding="utf-8")) if PATH.exists() else {}
+    record = read_record(PATH, {})
     record[args.space] = {
         "table": Path(args.table).name,
         "target": args.target,
@@ -53,7 +52,7 @@ def main() -> None:
         "machine": machine(),
         "proxies": dict(sorted(proxies.items())),
     }
-    write_atomically(PATH, (json.dumps(dict(sorted(record.items())), indent=1) + "\n").encode())
+    write(PATH, dict(sorted(record.items())))
     for name, found in sorted(proxies.items(), key=lambda item: item[1]["between"]):
         print(f"{name:24s} {found}")
 

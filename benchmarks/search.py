@@ -8,21 +8,20 @@ random; both start with the same 20.
 """
 
 import argparse
-import json
 import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from _records import RESULTS, machine, read, write
 from joblib import Parallel, delayed, parallel_config
-from nb201 import RESULTS, SPACE, machine, read_benchmark
+from nb201 import SPACE, read_benchmark
 from numpy.typing import NDArray
 
 from parzc.evaluation.metrics import bootstrap_interval, kendall_tau
 from parzc.evaluation.protocol import Benchmark
 from parzc.features import AZ_NAS, aggregate_ranks
-from parzc.files import write_atomically
 from parzc.ranker import Ranker
 
 DATASETS = ("cifar10", "cifar100", "imagenet16")
@@ -40,14 +39,12 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     args = parser.parse_args()
     path = RESULTS / "nb201-search.json"
-    record: dict[str, Any] = {"search": {}, "labelling": {}}
-    if path.exists():
-        record |= json.loads(path.read_text(encoding="utf-8"))
+    record = {"search": {}, "labelling": {}} | read(path, {})
     record |= {"space": SPACE, "table": Path(args.table).name, "seeds": args.seeds, "machine": machine()}
     for part in args.parts:
         for dataset in DATASETS:
             PARTS[part](record, dataset, args.table, args.seeds, args.workers)
-            save(path, record)
+            write(path, record)
 
 
 def record_search(record: dict[str, Any], dataset: str, table: str, seeds: int, workers: int) -> None:
@@ -70,10 +67,6 @@ def record_labelling(record: dict[str, Any], dataset: str, table: str, seeds: in
     gain = np.subtract(found["suggested"], found["random"])
     record["labelling"][dataset] = {**found, "mean gain": float(gain.mean()), "interval": bootstrap_interval(gain)}
     print(dataset, record["labelling"][dataset], flush=True)
-
-
-def save(path: Path, record: dict[str, Any]) -> None:
-    write_atomically(path, (json.dumps(record, indent=1) + "\n").encode())
 
 
 def run(job: Job, seeds: int, workers: int) -> dict[str, list[float]]:

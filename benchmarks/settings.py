@@ -17,8 +17,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from _records import RESULTS, machine, read, write
 from joblib import Parallel, delayed, parallel_config
-from nb201 import RESULTS, machine
 from proxies import ARCHS, accuracies, correlations
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -161,12 +161,12 @@ def main() -> None:
     path = RESULTS / "nb201-settings.json"
     for group in args.groups:
         known = measured(group, archs, batch, Path(args.work) / f"{group}.json", args.workers)
-        record = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"groups": {}}
+        record = read(path, {"groups": {}})
         record |= {"archs": ARCHS.name, "first": len(archs), "machine": machine()}
         record["groups"][group] = {
             name: correlations(np.array([known[arch][name] for arch in archs]), accuracy) for name in known[archs[0]]
         }
-        write_atomically(path, (json.dumps(record, indent=1) + "\n").encode())
+        write(path, record)
         for name, found in record["groups"][group].items():
             print(f"{group:10} {name:50} {found['kendall']:.3f} ± {found['kendall_std']:.3f}", flush=True)
 

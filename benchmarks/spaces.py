@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from nb201 import RESULTS, Methods, complete, proxies, read_record, write_results
+from _records import RESULTS, read
+from nb201 import EMPTY, Methods, complete, proxies, write_results
 
 from parzc.datasets import get_space, load_table
 from parzc.errors import InputError
@@ -75,7 +76,7 @@ def main() -> None:
 
 def about_record(path: Path, about: dict[str, Any]) -> dict[str, Any]:
     """Return what a record is about, and its machine; all but the seconds has to be as in `about`."""
-    record = read_record(path)
+    record = read(path, EMPTY)
     for key in ("table", "architectures", "functions", "features"):
         if record.get(key) != about[key]:
             raise InputError(f"{path}: {key} is {record.get(key)} there, but {about[key]} in what is to be added")

@@ -19,12 +19,12 @@ import time
 from pathlib import Path
 
 import numpy as np
+from _records import RESULTS, machine, write
 
 from parzc.features import FeatureStore, FeatureTable
 from parzc.features.extraction.chunks import Chunks
 from parzc.features.store.parquet import export_parquet
 from parzc.features.store.shard import digest, encode
-from parzc.files import write_atomically
 
 NODES = 20
 STATISTICS = ("grad_norm", "snip", "synflow")
@@ -142,9 +142,6 @@ def main() -> None:
     if args.only:
         print(json.dumps(measure(args.only, Path(args.folder), args.archs)))
         return
-    # Not above: what it imports would count as memory of each piece of work.
-    from nb201 import RESULTS, machine
-
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(args.folder or temporary) / "store"
         if not folder.exists():
@@ -161,7 +158,7 @@ def main() -> None:
             record["work"][name] = {"what": what} | json.loads(done.stdout.splitlines()[-1])
             print(name, done.stdout.strip(), flush=True)
         record["index MB"] = round(sum(path.stat().st_size for path in folder.glob("index-*")) / 1e6)
-    write_atomically(RESULTS / "store.json", (json.dumps(record, indent=1) + "\n").encode())
+    write(RESULTS / "store.json", record)
 
 
 if __name__ == "__main__":

@@ -8,20 +8,19 @@ alone, and the mean of the scores of both.
 """
 
 import argparse
-import json
 import os
 from typing import Any
 
 import numpy as np
+from _records import RESULTS, machine, write
 from joblib import Parallel, delayed, parallel_config
-from nb201 import RESULTS, machine, read_benchmark
+from nb201 import read_benchmark
 from numpy.typing import NDArray
 from spaces import read_benchmark as read_other
 
 from parzc.evaluation.metrics import bootstrap_interval, kendall_tau
 from parzc.evaluation.protocol import Benchmark, proxy_scores
 from parzc.features import FeatureStore
-from parzc.files import write_atomically
 from parzc.ranker import Ranker
 
 SPACE, OTHER = "nb201", "transnas-micro"
@@ -50,8 +49,9 @@ def main() -> None:
         "machine": machine(),
         "results": {target: summary([one[target] for one in found]) for target in others},
     }
-    write_atomically(RESULTS / "transfer.json", (json.dumps(record, indent=1) + "\n").encode())
-    print(json.dumps({t: {m: v["mean"] for m, v in r.items()} for t, r in record["results"].items()}, indent=1))
+    write(RESULTS / "transfer.json", record)
+    for target, ways in record["results"].items():
+        print(target, {way: found["mean"] for way, found in ways.items()})
 
 
 def transfer(known: Benchmark, others: dict[str, Benchmark], seed: int) -> dict[str, dict[str, float]]:
