@@ -26,7 +26,7 @@ from parzc.ranker.training import train
 TARGET = "cifar10_test"
 LABELS = 78
 DIM = 64
-"""Of the embeddings that are added, and of the mixer: the size that `paper` has beside an encoder of architectures."""
+"""Of the embeddings that are added, and of the mixer: the size that `paper` has with an encoder of architectures."""
 PARTS = ("NP", "mixer", "MLP", "BN", "NP+mixer", "NP+BN", "mixer+BN", "NP+mixer+BN")
 LOSSES = ("mse", "pairwise", "mse+pairwise", "mse+diff_kendall", "pairwise+diff_kendall")
 LOSSES = (*LOSSES, "mse+pairwise+diff_kendall", "diff_kendall")
@@ -106,12 +106,12 @@ GP, TREES = "gaussian_process", "boosted_trees"
 CHANGES: dict[str, dict[str, object]] = {
     "default": {},
     "without pre-training": {"pretraining.steps": 0},
-    "without mixers": {"members": 0},
-    "without gaussian process": {"beside": [TREES]},
-    "without boosted trees": {"beside": [GP]},
-    "mixers alone": {"beside": []},
-    "mixers alone, without pre-training": {"beside": [], "pretraining.steps": 0},
-    "one mixer alone": {"beside": [], "members": 1},
+    "without mixers": {"mixers": 0},
+    "without gaussian process": {"others": [TREES]},
+    "without boosted trees": {"others": [GP]},
+    "mixers alone": {"others": []},
+    "mixers alone, without pre-training": {"others": [], "pretraining.steps": 0},
+    "one mixer alone": {"others": [], "mixers": 1},
     "without block statistics": {"blocks": []},
     "without network scores": {"scores": []},
     "mixers with mean squared error": {"training.loss": "mse"},

@@ -4,8 +4,8 @@
 
 `--data` is an .npz with `x_train` and `y_train`, real CIFAR-10 images; without it the inputs are Gaussian. The features
 stay in `--work`, so that a run that was stopped goes on where it was. All architectures of a run share what a seed
-draws, place by place, so that it moves all of them at once: `--seeds 1 2` records other draws beside seed 0, and
-`--budgets 1x64 1x256` measures what has these budgets only and leaves the rest of the record as it is.
+draws, place by place, so that it moves all of them at once: `--seeds 1 2` records other draws in addition to those of
+seed 0, and `--budgets 1x64 1x256` measures what has these budgets only and leaves the rest of the record as it is.
 
     python benchmarks/proxies.py --table nb201.csv.gz
 

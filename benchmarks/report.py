@@ -5,14 +5,14 @@ What stands between an opening comment and `<!-- end -->` is written anew:
 - `<!-- results: FILE FILE ... -->`: the methods of the named records (json files of `benchmarks/results`);
 - `<!-- methods: FILE LABELS -->`: the methods of a record at one label budget;
 - `<!-- budgets: FILE ... -->`: Kendall tau of the methods at every label budget of each record;
-- `<!-- ablation: FILE REFERENCE -->`: every method of a record less one of them, beside published figures;
+- `<!-- ablation: FILE REFERENCE -->`: every method of a record less one of them, next to published figures;
 - `<!-- paired: FILE ... -->`: the ranker against the best of the others, seed by seed;
 - `<!-- spaces: FILE ... -->`: the ranker in other spaces, against the best of each other kind;
 - `<!-- measured: FILE ... -->`: how the networks of these records were measured, and how long that took;
 - `<!-- resolution: FILE -->`: what smaller inputs change;
 - `<!-- transfer: FILE -->`: a ranker of one space in another;
 - `<!-- search: FILE -->`, `<!-- labelling: FILE -->`: what a search finds, and what suggested labels are worth;
-- `<!-- proxies: FILE -->`: the correlations of every proxy beside the published ones;
+- `<!-- proxies: FILE -->`: the correlations of every proxy, with the published ones;
 - `<!-- settings: FILE -->`: what they owe to settings that formulas leave open;
 - `<!-- extraction: FILE -->`: seconds of extraction as ratios to one forward and backward pass;
 - `<!-- growth: FILE -->`: how scores of activation patterns change when networks grow;
@@ -142,7 +142,7 @@ def spaces(names: list[str]) -> str:
             taus = [_cell(own["kendall"]), _cell(own["kendall_new"]), *cells, _cell(own["calibration_error"])]
             published = f"{tau:.3f} ({source})" if source else ""
             rows.append([f"`{record['space']}`", record["target"], budget, tested, *taus, published])
-    kinds = ["less best tabular learner", "less best on the description only", "less best proxy"]
+    kinds = ["less best tabular learner", "less best on the architecture encoding only", "less best proxy"]
     head = ["space", "accuracy", "labels", "tested on", RANKER, "tau, unseen functions", *kinds, "calibration error"]
     return _markdown([*head, "published"], rows)
 
@@ -256,7 +256,7 @@ def _cell(value: dict[str, Any]) -> str:
 
 
 def proxies(names: list[str]) -> str:
-    """Return a markdown table of Kendall and Spearman on the three targets, beside what papers report."""
+    """Return a markdown table of Kendall and Spearman on the three targets, and what papers report."""
     record, rows = _read(names[0]), []
     others = record.get("other draws", {})
     found = sorted(record["results"].items(), key=lambda item: -abs(item[1]["cifar10_test"]["kendall"]))

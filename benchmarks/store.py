@@ -4,7 +4,7 @@
 
 The shards are made up: twenty nodes and three statistics for each architecture, as many architectures to a shard as an
 extraction has in a chunk. Each piece of work runs in a process of its own, of which the seconds and the largest
-resident memory are recorded, beside those of a process that only imports the package. Other work on the machine adds to
+resident memory are recorded, as they are of a process that only imports the package. Other work on the machine adds to
 the seconds, not to the processor seconds.
 """
 

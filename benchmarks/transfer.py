@@ -3,8 +3,8 @@
     python benchmarks/transfer.py --table nb201.csv.gz --target-table transnas101_micro.csv.gz --features features/
 
 The ranker knows no space (one position for each eighth of the depth), learns CIFAR-10 accuracies, and is adapted to the
-features of the other space (`Ranker.adapt`). Beside it stand a ranker of the other space that learns the 20 labels
-alone, and the mean of the scores of both.
+features of the other space (`Ranker.adapt`). It is compared with a ranker of the other space that learns the 20 labels
+alone, and with the mean of the scores of both.
 """
 
 import argparse
