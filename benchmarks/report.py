@@ -1,4 +1,4 @@
-"""Writes recorded figures and the registry into the documents: `python benchmarks/report.py README.md docs/*.md`.
+"""Writes recorded figures and the registry into the documents: `python benchmarks/report.py README.md */*.md`.
 
 What stands between an opening comment and `<!-- end -->` is written anew:
 
@@ -16,7 +16,8 @@ What stands between an opening comment and `<!-- end -->` is written anew:
 - `<!-- settings: FILE -->`: what they owe to settings that formulas leave open;
 - `<!-- extraction: FILE -->`: seconds of extraction as ratios to one forward and backward pass;
 - `<!-- growth: FILE -->`: how scores of activation patterns change when networks grow;
-- `<!-- registry: all -->`: what every registered proxy is.
+- `<!-- registry: all -->`: what every registered proxy is;
+- `<!-- map: all -->`: which script writes which record, and which page shows it.
 """
 
 import re
@@ -28,11 +29,12 @@ from typing import Any
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent))
-from _records import RESULTS, read
-from published import LOSSES, PARTS, PREDICTORS, SEARCH, SOURCES, SPACES
+from _map import map_of_records
+from _markdown import TARGETS, markdown, recorded
+from _proxy_tables import extraction, growth, proxies, registry, settings
+from published import LOSSES, PARTS, PREDICTORS, SEARCH, SPACES
 
 from parzc.evaluation.metrics import bootstrap_interval
-from parzc.features import list_proxies, proxy_info
 
 BLOCK = re.compile(r"(<!-- (\w+): ([^>]*?) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 RANKER = "parzc (default)"
@@ -43,7 +45,6 @@ COLUMNS = {
     "precision_at_5pct": "top 5 % found",
     "regret_at_10": "regret at 10",
 }
-TARGETS = {"cifar10_test": "CIFAR-10", "cifar100_test": "CIFAR-100", "imagenet16_test": "ImageNet16"}
 
 
 def main() -> None:
@@ -57,38 +58,29 @@ def fill(text: str) -> str:
     return BLOCK.sub(lambda match: match[1] + "\n" + WRITERS[match[2]](match[3].split()) + "\n" + match[5], text)
 
 
-def _read(name: str) -> dict[str, Any]:
-    return read(RESULTS / f"{name}.json")
-
-
-def _markdown(head: list[str], rows: list[list[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines) + "\n"
-
-
 def results(names: list[str]) -> str:
     """Return a markdown table of the methods of the records, best Kendall first within each kind."""
     rows = []
     for name in names:
-        record = _read(name)
+        record = recorded(name)
         for method, result in sorted(record["results"].items(), key=_order):
             cells = [_cell(result[column]) for column in COLUMNS]
             rows.append([str(record["samples"]), method, *cells])
-    return _markdown(["labels", "method", *COLUMNS.values()], rows)
+    return markdown(["labels", "method", *COLUMNS.values()], rows)
 
 
 def methods(names: list[str]) -> str:
     """Return a markdown table of the methods of a record at one budget, the best proxies only."""
-    found = _shown(_read(names[0])["results"][names[1]])
+    found = _shown(recorded(names[0])["results"][names[1]])
     rows = [[names[1], method, *(_cell(result[column]) for column in COLUMNS)] for method, result in found]
-    return _markdown(["labels", "method", *COLUMNS.values()], rows)
+    return markdown(["labels", "method", *COLUMNS.values()], rows)
 
 
 def budgets(names: list[str]) -> str:
     """Return a markdown table of Kendall taus, a column for each budget."""
-    rows, columns = [], sorted({b for name in names for b in _read(name)["results"]}, key=int)
+    rows, columns = [], sorted({b for name in names for b in recorded(name)["results"]}, key=int)
     for name in names:
-        record = _read(name)
+        record = recorded(name)
         found = record["results"]
         shown = dict.fromkeys(method for budget in columns for method, _ in _shown(found.get(budget, {})))
         for method in shown:
@@ -97,12 +89,12 @@ def budgets(names: list[str]) -> str:
         for method, published in PREDICTORS.items() if record["target"] == "cifar10_test" else ():
             cells = [f"{published[b]:.3f}" if b in published else "" for b in columns]
             rows.append([TARGETS[record["target"]], f"{method}, published", *cells])
-    return _markdown(["accuracy", "method", *columns], rows)
+    return markdown(["accuracy", "method", *columns], rows)
 
 
 def ablation(names: list[str]) -> str:
     """Return a markdown table of the methods of a record at its budget, each less the one called `names[1]`."""
-    ((budget, found),) = _read(names[0])["results"].items()
+    ((budget, found),) = recorded(names[0])["results"].items()
     reference = " ".join(names[1:])
     published = {**PARTS, **LOSSES}
     rows = []
@@ -112,12 +104,12 @@ def ablation(names: list[str]) -> str:
         rows.append([method, *cells, f"{published[method]:.3f}" if method in published else ""])
     head = ["method", f"Kendall tau, {budget} labels", "Spearman", f"tau less that of {reference}", "published"]
     width = 5 if set(published) & set(found) else 4
-    return _markdown(head[:width], [row[:width] for row in rows])
+    return markdown(head[:width], [row[:width] for row in rows])
 
 
 def paired(names: list[str]) -> str:
     """Return a markdown table of the ranker's tau less that of the best others, with bootstrap intervals."""
-    budgets = [(_read(name)["target"], *item) for name in names for item in _read(name)["results"].items()]
+    budgets = [(recorded(name)["target"], *item) for name in names for item in recorded(name)["results"].items()]
     budgets = [(target, budget, found) for target, budget, found in budgets if RANKER in found]
     kinds = [kind for kind in KINDS if any(_best(found, kind) for _, _, found in budgets)]
     rows = []
@@ -125,13 +117,13 @@ def paired(names: list[str]) -> str:
         own, others = found[RANKER], [_best(found, kind) for kind in kinds]
         cells = [_difference(own, found[other]) + f" ({other})" if other else "" for other in others]
         rows.append([TARGETS[target], budget, _cell(own["kendall"]), *cells, _cell(own["calibration_error"])])
-    return _markdown(["accuracy", "labels", RANKER, *kinds, "calibration error"], rows)
+    return markdown(["accuracy", "labels", RANKER, *kinds, "calibration error"], rows)
 
 
 def spaces(names: list[str]) -> str:
     """Return a markdown table of the ranker in other spaces, less the best of each other kind, seed by seed."""
     rows = []
-    for record in map(_read, names):
+    for record in map(recorded, names):
         for budget, found in record["results"].items():
             if RANKER not in found:
                 continue
@@ -144,25 +136,25 @@ def spaces(names: list[str]) -> str:
             rows.append([f"`{record['space']}`", record["target"], budget, tested, *taus, published])
     kinds = ["less best tabular learner", "less best on the architecture encoding only", "less best proxy"]
     head = ["space", "accuracy", "labels", "tested on", RANKER, "tau, unseen functions", *kinds, "calibration error"]
-    return _markdown([*head, "published"], rows)
+    return markdown([*head, "published"], rows)
 
 
 def measured(names: list[str]) -> str:
     """Return a markdown table of the inputs on which the networks of each space were measured, and of the seconds."""
     rows: dict[str, list[str]] = {}
-    for record in map(_read, names):
+    for record in map(recorded, names):
         inputs, seconds = record["features"], record["seconds for one architecture"]
         counts = [f"{record['architectures']:,}", f"{record['functions']:,}"]
         where = [f"`{record['space']}`", f"`{inputs['task']}`", str(inputs["batch"])]
         rows[record["space"]] = [*where, *counts, f"{seconds:.1f}"]
     head = ["space", "networks and inputs of", "inputs", "architectures", "functions measured", "seconds each"]
-    return _markdown(head, list(rows.values()))
+    return markdown(head, list(rows.values()))
 
 
 def resolution(names: list[str]) -> str:
     """Return a markdown table of what measuring on smaller inputs changes, for each space."""
     rows = []
-    for space, record in _read(names[0]).items():
+    for space, record in recorded(names[0]).items():
         found = record["proxies"]
         tasks = " and ".join(f"`{inputs['task']}`" for inputs in record["inputs"])
         lowest, proxy = min((one["between"], name) for name, one in found.items())
@@ -172,12 +164,12 @@ def resolution(names: list[str]) -> str:
         counts = [f"{count} of {len(found)}" for count in better]
         rows.append([f"`{space}`", tasks, str(record["functions"]), *agreement, *taus, *counts])
     head = ["space", "inputs", "functions", "agreement, median", "lowest", "mean tau, small", "large"]
-    return _markdown([*head, "proxies better on large", "on small"], rows)
+    return markdown([*head, "proxies better on large", "on small"], rows)
 
 
 def transfer(names: list[str]) -> str:
     """Return a markdown table of Kendall taus of a ranker of one space in another."""
-    record = _read(names[0])
+    record = recorded(names[0])
     few = record["to"].split(", ")[1]
     rows = []
     for target, found in record["results"].items():
@@ -187,7 +179,7 @@ def transfer(names: list[str]) -> str:
         low, high = found["mean of both"]["less the labels alone"]
         rows.append([target, *cells, f"[{low:+.3f}, {high:+.3f}]", f"{tau:.3f} {proxy.removeprefix('best proxy ')}"])
     head = ["task", "transferred, no labels", f"{few} alone", "mean of both", "gain, 95 % interval", "best proxy"]
-    return _markdown(head, rows)
+    return markdown(head, rows)
 
 
 KINDS: Mapping[str, Callable[[str, str], bool]] = {
@@ -222,7 +214,7 @@ def _shown(found: Mapping[str, Any], proxies: int = 5) -> list[tuple[str, Any]]:
 
 def search(names: list[str]) -> str:
     """Return a markdown table of the test accuracies that a search finds, published ones behind them."""
-    found = _read(names[0])["search"]
+    found = recorded(names[0])["search"]
     rows = []
     for what in (name for name, values in next(iter(found.values())).items() if isinstance(values, list)):
         cells = [f"{np.mean(one[what]):.2f} ± {np.std(one[what], ddof=1):.2f}" for one in found.values()]
@@ -231,17 +223,17 @@ def search(names: list[str]) -> str:
         rows.append([f"{proxy}, best of the 10 best-scored", *(f"{one[proxy]:.2f}" for one in found.values())])
     rows += [[f"{method}, published", *cells] for method, cells in SEARCH.items()]
     rows.append(["optimum", *(f"{one['optimum']:.2f}" for one in found.values())])
-    return _markdown(["search", *found], rows)
+    return markdown(["search", *found], rows)
 
 
 def labelling(names: list[str]) -> str:
     """Return a markdown table of Kendall taus with suggested and with random labels."""
     rows = []
-    for name, found in _read(names[0])["labelling"].items():
+    for name, found in recorded(names[0])["labelling"].items():
         cells = [f"{np.mean(found[c]):.3f} ± {np.std(found[c], ddof=1):.3f}" for c in ("suggested", "random")]
         low, high = found["interval"]
         rows.append([name, *cells, f"{found['mean gain']:+.3f} [{low:+.3f}, {high:+.3f}]"])
-    return _markdown(["accuracy", "58 of 78 labels suggested", "all 78 random", "gain, 95 % interval"], rows)
+    return markdown(["accuracy", "58 of 78 labels suggested", "all 78 random", "gain, 95 % interval"], rows)
 
 
 def _order(item: tuple[str, dict[str, Any]]) -> tuple[int, float]:
@@ -253,81 +245,6 @@ def _cell(value: dict[str, Any]) -> str:
     if value["mean"] is None:
         return "-"
     return f"{value['mean']:.3f} ± {value['std']:.3f}" if value["std"] else f"{value['mean']:.3f}"
-
-
-def proxies(names: list[str]) -> str:
-    """Return a markdown table of Kendall and Spearman on the three targets, and what papers report."""
-    record, rows = _read(names[0]), []
-    others = record.get("other draws", {})
-    found = sorted(record["results"].items(), key=lambda item: -abs(item[1]["cifar10_test"]["kendall"]))
-    for name, result in found:
-        own = [f"{result[t]['kendall']:.3f} / {result[t]['spearman']:.3f}" for t in TARGETS]
-        spread = f"{result['cifar10_test']['kendall_std']:.3f}"
-        published = [" ".join(f"{v:.3f}" for v in values[name]) if name in values else "" for _, values in _sources()]
-        draws = [" ".join(f"{draw['cifar10_test']:.3f}" for draw in others.get(name, {}).values())] if others else []
-        rows.append([f"`{name}`", result["budget"], *own, spread, *draws, *published])
-    head = ["proxy", "batches x inputs", *(f"{t}: tau / rho" for t in TARGETS.values()), "± tau"]
-    head += ["CIFAR-10, other draws"] if others else []
-    return _markdown([*head, *(f"{source} ({what})" for (source, what), _ in _sources())], rows)
-
-
-def _sources() -> list[tuple[tuple[str, str], Mapping[str, tuple[float, float, float]]]]:
-    return [((source, what), values) for source, (what, values) in SOURCES.items()]
-
-
-def settings(names: list[str]) -> str:
-    """Return a markdown table of Kendall's tau of proxies under other settings."""
-    rows = [
-        [f"`{group}`", name, f"{found['kendall']:.3f} ± {found['kendall_std']:.3f}"]
-        for group, settings in _read(names[0])["groups"].items()
-        for name, found in settings.items()
-    ]
-    return _markdown(["measured as", "setting", "tau, CIFAR-10"], rows)
-
-
-def extraction(names: list[str]) -> str:
-    """Return a markdown table of ratios to one plain forward and backward pass."""
-    record = _read(names[0])
-    head = ["what", *(f"{name} ({arch['plain']:.3f} s)" for name, arch in record["archs"].items())]
-    rows = [
-        [what, *(f"{arch['ratios'][what]:.2f}" for arch in record["archs"].values())]
-        for what in next(iter(record["archs"].values()))["ratios"]
-    ]
-    return _markdown(head, rows)
-
-
-def growth(names: list[str]) -> str:
-    """Return a markdown table of the taus between the size of networks and their scores."""
-    found = _read(names[0])["results"]
-    rows = [
-        [name, f"`{proxy}`", f"{result['tau']:.2f} ± {result['std']:.2f}", " ".join(map(str, result["mean scores"]))]
-        for name, proxies in found.items()
-        for proxy, result in proxies.items()
-    ]
-    return _markdown(["sequence", "proxy", "tau with size", "mean scores"], rows)
-
-
-def registry(_: list[str]) -> str:
-    """Return a markdown table of all registered proxies."""
-    rows = []
-    for name in list_proxies():
-        info = proxy_info(name)
-        values = "nodes" if info.has_nodes else "blocks" if info.block_values is not None else ""
-        row = [
-            f"`{name}`",
-            info.meaning,
-            info.source,
-            "bigger" if info.bigger_is_better else "smaller",
-            values,
-            info.inputs + (" and labels" if info.labels else ""),
-            info.initialisation,
-            info.batch_norm,
-            ", ".join(info.passes) or "-",
-            info.needs or "-",
-        ]
-        rows.append([cell.replace("|", "\\|") for cell in row])
-    head = ["name", "what it is", "source", "better", "also at", "inputs", "weights", "batch norm", "passes", "needs"]
-    return _markdown(head, rows)
 
 
 WRITERS: Mapping[str, Callable[[list[str]], str]] = {
@@ -347,6 +264,7 @@ WRITERS: Mapping[str, Callable[[list[str]], str]] = {
     "extraction": extraction,
     "growth": growth,
     "registry": registry,
+    "map": map_of_records,
 }
 
 
