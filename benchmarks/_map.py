@@ -39,7 +39,7 @@ def map_of_records(_: list[str]) -> str:
         shown = ", ".join(f"`{pattern}.json`" for pattern in patterns)
         hours = sum(seconds for name in names for seconds in fits(recorded(name))) / 3600
         about = f"{hours:.1f} h" if hours else "not recorded"
-        drawn = "figures/" if script == "figures.py" else None
+        drawn = re.compile(r"figures/\w+\.png") if script == "figures.py" else None
         found.append([script, shown, " ".join(pages(names, drawn)) or "none", about])
     return markdown(["script", "records in `results/`", "pages that show them", "fits, hours of one core"], found)
 
@@ -54,13 +54,13 @@ def scripts_of(name: str) -> list[str]:
     return [script for script, patterns in SCRIPTS.items() if any(fnmatch(name, pattern) for pattern in patterns)]
 
 
-def pages(names: list[str], drawn: str | None) -> list[str]:
+def pages(names: list[str], drawn: re.Pattern[str] | None) -> list[str]:
     """Return links to the pages that show or name one of these records, or hold what is `drawn` from them."""
     found = []
     for path in PAGES:
         text = path.read_text(encoding="utf-8")
         shown = {word for _, words in BLOCK.findall(text) for word in words.split()} & set(names)
-        if shown or any(f"{name}.json" in text for name in names) or (drawn and drawn in text):
+        if shown or any(f"{name}.json" in text for name in names) or (drawn and drawn.search(text)):
             found.append(f"[{path.name}](../{path.relative_to(ROOT)})")
     return found
 

@@ -34,7 +34,7 @@ Methods = dict[str, tuple[Kind, Callable[[int], Learner]]]
 
 
 class OnOperations(TabularRanker):
-    """A tabular learner that sees nothing but which operation is where."""
+    """A tabular learner that sees only which operation is where."""
 
     def _matrix(self, features: FeatureTable) -> NDArray[np.float32]:
         operations, adjacency, _ = graph_arrays(features.archs, get_space(SPACE))
