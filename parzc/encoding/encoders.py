@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parzc.datasets import Slot, Space
-from parzc.encoding.description import describe, telling
+from parzc.encoding.architecture import encode_archs, informative_columns
 from parzc.encoding.graphs import graph_arrays
 from parzc.encoding.layouts import Reduction, encoded, node_matrix, slot_columns
 from parzc.encoding.scaling import RankGauss
@@ -175,7 +175,7 @@ class TokenEncoder(Encoder):
     columns that tell apart the networks it was fitted on, with mean 0 and spread 1 over these.
 
     Returns `(n, tokens, stages * statistics + 1)`, `(n, scores)`, `(n, positions * blocks)`, and where they enter the
-    three parts of `parzc.encoding.description.describe`, `(n, columns)` each.
+    three parts of `parzc.encoding.architecture.encode_archs`, `(n, columns)` each.
 
     Args:
         statistics: node statistics.
@@ -209,8 +209,8 @@ class TokenEncoder(Encoder):
             *_, mask = graph_arrays(table.archs, self.described)
             vertices = min(mask.shape[1], MOST_VERTICES)
             self.arrays["vertices"] = np.array([vertices], dtype=np.float64)
-            for name, columns in describe(table.archs, self.described, vertices).items():
-                kept = telling(name, columns)
+            for name, columns in encode_archs(table.archs, self.described, vertices).items():
+                kept = informative_columns(name, columns)
                 self.arrays[name] = np.stack([kept, columns[:, kept].mean(0), columns[:, kept].std(0)])
 
     def _scales(self, table: FeatureTable) -> dict[str, NDArray[np.float64]]:
@@ -239,7 +239,7 @@ class TokenEncoder(Encoder):
 
     def _description(self, table: FeatureTable, space: Space) -> list[NDArray[np.float32]]:
         scaled = []
-        for name, columns in describe(table.archs, space, int(self.arrays["vertices"][0])).items():
+        for name, columns in encode_archs(table.archs, space, int(self.arrays["vertices"][0])).items():
             which, mean, spread = self.arrays[name]
             scaled.append(((columns[:, which.astype(np.int64)] - mean) / spread).astype(np.float32))
         return scaled
@@ -248,7 +248,7 @@ class TokenEncoder(Encoder):
         vertices = whole_number(self.arrays["vertices"])
         if not 0 < vertices <= MOST_VERTICES:
             raise ValueError("the description of architectures has no vertices, or too many")
-        for (name, known), shape in zip(describe((), space, vertices).items(), shapes, strict=True):
+        for (name, known), shape in zip(encode_archs((), space, vertices).items(), shapes, strict=True):
             own = self.arrays[name]
             if own.dtype != np.float64 or own.shape != (3, *shape) or not np.isfinite(own).all():
                 raise ValueError(f"'{name}' of the encoder does not fit the inputs")

@@ -11,12 +11,12 @@ from sklearn.exceptions import ConvergenceWarning
 
 from parzc.encoding.scaling import normal_scores
 from parzc.errors import InputError
+from parzc.evaluation.baselines import BASELINES
 from parzc.features import FeatureTable
-from parzc.models.baselines import BASELINES
-from parzc.models.description_process import MEASURED
+from parzc.models.architecture_process import MEASURED
 from parzc.ranker.assembly import make_encoder
-from parzc.ranker.label_scale import standard_scores
 from parzc.ranker.presets import get_preset, settings_of
+from parzc.ranker.target_transform import standard_scores
 
 READS: Mapping[str, slice] = MappingProxyType(
     {
@@ -35,7 +35,7 @@ class TabularRanker:
     labels would take up the whole scale of these.
 
     Args:
-        method: name in `parzc.models.baselines.BASELINES`.
+        method: name in `parzc.evaluation.baselines.BASELINES`.
         preset: whose encoder to use.
         space: name of the search space.
         seed: of the learner.

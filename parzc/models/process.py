@@ -76,7 +76,7 @@ class Process(nn.Module):
         """Return the posterior mean `(batch,)` of each network's accuracy, on the scale of the targets."""
         return self._between(self._points(inputs), self.points) @ self.weights
 
-    def held_out(self, targets: Tensor) -> Tensor:
+    def leave_one_out_mean(self, targets: Tensor) -> Tensor:
         """Return what the process would predict of each of the targets that it learned, `(labelled,)`, without it.
 
         Source: Rasmussen and Williams 2006, eq. 5.12.

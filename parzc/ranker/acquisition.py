@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-def expected_best(
+def q_expected_improvement(
     scores: NDArray[np.float64], covariance: NDArray[np.float64], n: int, seed: int = 0, draws: int = 2000
 ) -> list[int]:
     """Return `n` networks, chosen one after the other so that the best of them is expected to be as good as can be.

@@ -12,8 +12,8 @@ from parzc.datasets import get_space
 from parzc.encoding.encoders import Encoder, PaddedEncoder, TokenEncoder
 from parzc.encoding.graph_encoder import GraphEncoder
 from parzc.errors import InputError
-from parzc.models.description_forest import DescriptionForest
-from parzc.models.description_process import MEASURED, DescriptionProcess
+from parzc.models.architecture_forest import ArchitectureForest
+from parzc.models.architecture_process import MEASURED, ArchitectureProcess
 from parzc.models.fusion import GRAPHS, FusedRanker, graph_encoder
 from parzc.models.gaussian_process import GaussianProcess
 from parzc.models.mixer import MABN
@@ -21,8 +21,8 @@ from parzc.models.token_mixer import TokenMixer
 from parzc.models.trees import BoostedTrees, RandomForest
 from parzc.ranker.presets import Preset
 
-Beside = DescriptionProcess | GaussianProcess | BoostedTrees | RandomForest
-DESCRIPTION = ("description_process", "description_forest")
+Beside = ArchitectureProcess | GaussianProcess | BoostedTrees | RandomForest
+DESCRIPTION = ("architecture_process", "architecture_forest")
 """Members that read nothing but descriptions, and are left out where there are none."""
 
 
@@ -70,13 +70,13 @@ def make_model(preset: Preset, shapes: Sequence[tuple[int, ...]], seed: int) -> 
         return TokenMixer(tokens, channels, scores, description, **preset.model_args)
 
 
-def names_beside(preset: Preset, shapes: Sequence[tuple[int, ...]]) -> tuple[str, ...]:
+def other_members(preset: Preset, shapes: Sequence[tuple[int, ...]]) -> tuple[str, ...]:
     """Return the names in `beside` of the members that inputs with rows of `shapes` have; see `DESCRIPTION`."""
     described = any(math.prod(shape) for shape in shapes[MEASURED:])
     return tuple(name for name in preset.beside if described or name not in DESCRIPTION)
 
 
-def first_shares(preset: Preset, beside: int) -> NDArray[np.float64]:
+def first_weights(preset: Preset, beside: int) -> NDArray[np.float64]:
     """Return how much the networks, if there are any, and as many members beside them count at first; of sum 1.
 
     Raises:
@@ -90,7 +90,7 @@ def first_shares(preset: Preset, beside: int) -> NDArray[np.float64]:
     return np.array([preset.share, *[(1 - preset.share) / beside] * beside])
 
 
-def make_beside(name: str, labelled: int, shapes: Sequence[tuple[int, ...]]) -> Beside:
+def make_member(name: str, labelled: int, shapes: Sequence[tuple[int, ...]]) -> Beside:
     """Return the unfitted member called `name` of a preset's `beside`.
 
     Raises:
@@ -100,8 +100,8 @@ def make_beside(name: str, labelled: int, shapes: Sequence[tuple[int, ...]]) -> 
         "gaussian_process": lambda: GaussianProcess(labelled, shapes),
         "boosted_trees": BoostedTrees,
         "random_forest": lambda: RandomForest(labelled),
-        "description_process": lambda: DescriptionProcess(labelled, shapes),
-        "description_forest": lambda: DescriptionForest(labelled),
+        "architecture_process": lambda: ArchitectureProcess(labelled, shapes),
+        "architecture_forest": lambda: ArchitectureForest(labelled),
     }
     if name not in makers:
         raise InputError(f"there is no member '{name}'; choose among {', '.join(makers)}")

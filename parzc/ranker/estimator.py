@@ -21,12 +21,12 @@ from parzc.models.process import Process
 from parzc.models.token_mixer import TokenMixer
 from parzc.models.trees import RandomForest, Trees
 from parzc.ranker import checkpoint
-from parzc.ranker.acquisition import expected_best
-from parzc.ranker.assembly import Beside, first_shares, make_beside, make_encoder, make_model, names_beside
-from parzc.ranker.label_scale import orders_better, standard_scores
+from parzc.ranker.acquisition import q_expected_improvement
+from parzc.ranker.assembly import Beside, first_weights, make_encoder, make_member, make_model, other_members
 from parzc.ranker.presets import get_preset, settings_of
 from parzc.ranker.pretraining import continued, pretrain_once
 from parzc.ranker.stacking import FEWEST, cross_validated, stacking_weights
+from parzc.ranker.target_transform import ranks_better, standard_scores
 from parzc.ranker.training import train
 
 CANDIDATES = 20_000
@@ -37,7 +37,7 @@ GOALS = ("ranking", "best")
 DRAWS = 32
 """Weight draws of each member behind `predict_dist`."""
 
-PROCESSES = ("gaussian_process", "description_process")
+PROCESSES = ("gaussian_process", "architecture_process")
 """Members that say what they would tell of each label without it."""
 
 Inputs = tuple[Tensor, ...]
@@ -107,8 +107,8 @@ class Ranker(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # scikit-lea
         self.shapes_ = [tuple(x.shape[1:]) for x in inputs]
         self.labelled_ = len(labels)
         everything = self._inputs(pool)
-        self.beside_ = names_beside(self.preset_, self.shapes_)
-        self.shares_ = first_shares(self.preset_, len(self.beside_))
+        self.beside_ = other_members(self.preset_, self.shapes_)
+        self.shares_ = first_weights(self.preset_, len(self.beside_))
         beside, targets = self._fit_beside(inputs, labels, everything)
         self.members_ = [*self._train_networks(inputs, labels, everything), *beside]
         raw = self._raw(everything)
@@ -166,7 +166,7 @@ class Ranker(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # scikit-lea
         plain, ranks = (torch.from_numpy(scale(labels)) for scale in (standard_scores, normal_scores))
         (members, ahead), (others, behind) = (self._fit_processes(inputs, t, pool) for t in (plain, ranks))
         chosen = plain
-        if not (members and orders_better(ahead, behind, labels)):
+        if not (members and ranks_better(ahead, behind, labels)):
             members, chosen = others, ranks
         for name in self.beside_:
             if name not in members:
@@ -180,7 +180,9 @@ class Ranker(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # scikit-lea
         """Fit the processes among the members, and return what they tell of each target without it."""
         names = [name for name in self.beside_ if name in PROCESSES]
         members = {name: self._fit_member(name, inputs, targets, pool) for name in names}
-        held_out = [member.held_out(targets).numpy() for member in members.values() if isinstance(member, Process)]
+        held_out = [
+            member.leave_one_out_mean(targets).numpy() for member in members.values() if isinstance(member, Process)
+        ]
         if not held_out:
             return members, np.zeros(len(targets))
         told = np.stack(held_out, 1)
@@ -188,7 +190,7 @@ class Ranker(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # scikit-lea
         return members, told @ (weights if weights.any() else np.full(len(names), 1 / len(names)))
 
     def _fit_member(self, name: str, inputs: Sequence[Tensor], targets: Tensor, pool: Inputs) -> Beside:
-        member = make_beside(name, len(targets), self.shapes_)
+        member = make_member(name, len(targets), self.shapes_)
         if isinstance(member, GaussianProcess):
             return member.fit(inputs, targets, pool, self.seed)
         return member.fit(inputs, targets, self.seed)
@@ -280,7 +282,7 @@ class Ranker(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # scikit-lea
         with torch.no_grad():
             covariance = process.covariance(*self._inputs(table[rows])).numpy()
         unit = self.scale_[self.members_.index(process)]
-        chosen = expected_best(scores[rows], covariance / unit**2, n, self.seed)
+        chosen = q_expected_improvement(scores[rows], covariance / unit**2, n, self.seed)
         return [int(rows[i]) for i in chosen]
 
     def save(self, path: str | Path) -> None:
@@ -316,7 +318,7 @@ class Ranker(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # scikit-lea
 
     def _restore_members(self, tensors: Mapping[str, Tensor]) -> None:
         count = len({name.split(".")[1] for name in tensors if name.startswith("members.")})
-        self.beside_ = names_beside(self.preset_, self.shapes_)
+        self.beside_ = other_members(self.preset_, self.shapes_)
         if count != self.preset_.members + len(self.beside_):
             raise ValueError(f"there are tensors of {count} members, but config.json names others")
         shares = count - self.preset_.members + bool(self.preset_.members)
@@ -329,9 +331,9 @@ class Ranker(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # scikit-lea
         for name, part in zip(self.beside_, parts[self.preset_.members :], strict=True):
             # Their size is a number of config.json: nothing is built before the tensors are known to be of that size.
             with torch.device("meta"):
-                checkpoint.check_state(make_beside(name, self.labelled_, self.shapes_), part)
+                checkpoint.check_state(make_member(name, self.labelled_, self.shapes_), part)
         self.members_ = [make_model(self.preset_, self.shapes_, seed=0) for _ in range(self.preset_.members)]
-        self.members_ += [make_beside(name, self.labelled_, self.shapes_) for name in self.beside_]
+        self.members_ += [make_member(name, self.labelled_, self.shapes_) for name in self.beside_]
         for member, part in zip(self.members_, parts, strict=True):
             checkpoint.fill(member, part)
             if isinstance(member, Trees):

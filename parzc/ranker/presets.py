@@ -37,12 +37,12 @@ class Preset:
         blocks: block statistics that enter.
         pretraining: without labels, before the training of `token_mixer`.
         beside: members of other kinds, which read `tokens`: `gaussian_process`, from which the uncertainty then comes,
-            `boosted_trees`, `random_forest`, and `description_process` and `description_forest`, which read nothing but
+            `boosted_trees`, `random_forest`, and `architecture_process` and `architecture_forest`, which read nothing but
             descriptions of architectures and are left out where these do not enter.
         share: how much all networks together count, 0 to 1; the rest is that of `beside`, where each process and each
             random forest counts as much as it tells of held-out labels (`parzc.ranker.stacking`), boosted trees
             like one of as many members. None if all simply count alike.
-        described: whether all members also read what the architecture is made of (`parzc.encoding.description`), if
+        described: whether all members also read what the architecture is made of (`parzc.encoding.architecture`), if
             the space is known.
     """
 
@@ -134,7 +134,7 @@ UNDESCRIBED = frozenset({"", "nb201"})
 DESCRIBED: Mapping[str, Any] = MappingProxyType(
     {
         "described": True,
-        "beside": ("gaussian_process", "random_forest", "description_process", "description_forest"),
+        "beside": ("gaussian_process", "random_forest", "architecture_process", "architecture_forest"),
         "share": 0.1,
     }
 )

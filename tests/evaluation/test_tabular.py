@@ -7,13 +7,13 @@ from sklearn.base import clone
 
 from parzc.encoding.scaling import normal_scores
 from parzc.errors import InputError
+from parzc.evaluation.baselines import BASELINES
 from parzc.evaluation.metrics import kendall_tau
 from parzc.evaluation.tabular import TabularRanker, tabular_learners
-from parzc.models.baselines import BASELINES
 from parzc.ranker import Ranker
 from parzc.ranker.assembly import make_encoder
-from parzc.ranker.label_scale import standard_scores
 from parzc.ranker.presets import PRESETS, get_preset
+from parzc.ranker.target_transform import standard_scores
 
 TABLE, LABELS = table(100)
 every_method = pytest.mark.parametrize("method", BASELINES)

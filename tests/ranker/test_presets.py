@@ -9,7 +9,7 @@ from parzc.datasets import list_spaces
 from parzc.errors import InputError
 from parzc.features import list_proxies, list_statistics, shipped
 from parzc.models.fusion import GRAPHS
-from parzc.ranker.assembly import make_beside, make_encoder
+from parzc.ranker.assembly import make_encoder, make_member
 from parzc.ranker.presets import DESCRIBED, GRAPH_SETTINGS, PRESETS, Preset, get_preset, settings_of
 from parzc.ranker.pretraining import PretrainingConfig
 from parzc.ranker.training import TrainingConfig
@@ -112,7 +112,7 @@ def test_presets_name_what_there_is(name):
     assert (preset.encoder, preset.model) in {("padded", "mabn"), ("tokens", "token_mixer")}
     assert set(preset.blocks) <= {"expressivity", "trainability"}
     shapes = [(5, 4), (2,), (0,), (11,), (6,), (8,)]
-    assert all(make_beside(name, 9, shapes) for name in (*preset.beside, *DESCRIBED["beside"]))
+    assert all(make_member(name, 9, shapes) for name in (*preset.beside, *DESCRIBED["beside"]))
     assert preset.model == "token_mixer" or not (preset.beside or preset.blocks or preset.pretraining.steps)
 
 

@@ -10,7 +10,7 @@ from parzc.models.gaussian_process import GaussianProcess
 from parzc.models.trees import BoostedTrees
 from parzc.ranker import Ranker, training
 from parzc.ranker.assembly import make_model
-from parzc.ranker.label_scale import orders_better, standard_scores
+from parzc.ranker.target_transform import ranks_better, standard_scores
 
 
 def test_the_process_learns_labels_on_the_scale_that_tells_held_out_ones_better_and_the_trees_as_they_are():
@@ -23,9 +23,9 @@ def test_the_process_learns_labels_on_the_scale_that_tells_held_out_ones_better_
         for scale in (normal_scores, standard_scores):
             targets = torch.from_numpy(scale(LABELS[rows]))
             process = GaussianProcess(60, ranker.shapes_).fit(inputs, targets, pool, seed)
-            told[scale] = process.held_out(targets).numpy()
+            told[scale] = process.leave_one_out_mean(targets).numpy()
             fits[scale] = process(*pool)
-        plain = orders_better(told[standard_scores], told[normal_scores], LABELS[rows])
+        plain = ranks_better(told[standard_scores], told[normal_scores], LABELS[rows])
         process, trees = (member(*pool) for member in ranker.members_)
         torch.testing.assert_close(process, fits[standard_scores if plain else normal_scores])
         as_they_are = torch.from_numpy(standard_scores(LABELS[rows]))

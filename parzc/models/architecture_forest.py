@@ -4,11 +4,11 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from parzc.models.description_process import MEASURED
+from parzc.models.architecture_process import MEASURED
 from parzc.models.trees import RandomForest
 
 
-class DescriptionForest(RandomForest):
+class ArchitectureForest(RandomForest):
     """A random forest that reads what describes architectures, with the states or without.
 
     States tell much where parts before a place decide what it is worth, and where they do not they are columns among
@@ -22,7 +22,7 @@ class DescriptionForest(RandomForest):
     def __init__(self, labelled: int) -> None:
         super().__init__(labelled, MEASURED)
 
-    def fit(self, inputs: Sequence[Tensor], targets: Tensor, seed: int) -> "DescriptionForest":
+    def fit(self, inputs: Sequence[Tensor], targets: Tensor, seed: int) -> "ArchitectureForest":
         """Learn `(n,)` targets from the parts of descriptions, which are the inputs behind `MEASURED`."""
         super().fit(inputs, targets, seed)
         *others, states = inputs

@@ -9,7 +9,7 @@ from parzc.datasets import Space
 from parzc.encoding.graphs import graph_arrays
 
 
-def describe(archs: Sequence[str], space: Space, vertices: int) -> dict[str, NDArray[np.float64]]:
+def encode_archs(archs: Sequence[str], space: Space, vertices: int) -> dict[str, NDArray[np.float64]]:
     """Return what the graphs of architectures say, as columns.
 
     `places` are the label of each vertex, one-hot, and its edges. `summary` is what does not depend on the order of the
@@ -42,7 +42,7 @@ def describe(archs: Sequence[str], space: Space, vertices: int) -> dict[str, NDA
     }
 
 
-def telling(name: str, columns: NDArray[np.float64]) -> NDArray[np.int64]:
+def informative_columns(name: str, columns: NDArray[np.float64]) -> NDArray[np.int64]:
     """Return which columns of a part of a description tell architectures apart.
 
     These are the columns that vary. Of `states`, which stand still over many vertices, it is the first of those alike.

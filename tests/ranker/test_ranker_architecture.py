@@ -12,21 +12,21 @@ from safetensors.torch import load_file, save
 from sklearn.model_selection import KFold
 
 from parzc.datasets import get_space
-from parzc.encoding.description import describe
+from parzc.encoding.architecture import encode_archs
 from parzc.encoding.scaling import normal_scores
 from parzc.errors import InputError
 from parzc.evaluation.tabular import TabularRanker
 from parzc.features.extraction.many_archs import ExtractionConfig, build_store
-from parzc.models.description_forest import DescriptionForest
-from parzc.models.description_process import DescriptionProcess
+from parzc.models.architecture_forest import ArchitectureForest
+from parzc.models.architecture_process import ArchitectureProcess
 from parzc.models.gaussian_process import GaussianProcess
 from parzc.models.token_mixer import TokenMixer
 from parzc.models.trees import BoostedTrees, RandomForest
 from parzc.ranker import Ranker
-from parzc.ranker.assembly import make_beside, make_encoder, make_model, names_beside
-from parzc.ranker.label_scale import standard_scores
+from parzc.ranker.assembly import make_encoder, make_member, make_model, other_members
 from parzc.ranker.presets import get_preset, settings_of
 from parzc.ranker.stacking import stacking_weights
+from parzc.ranker.target_transform import standard_scores
 
 SPACE = get_space("nb101")
 ARCHS = list(dict.fromkeys(SPACE.canonical(arch) for arch in SPACE.sample(16, 0)))[:14]
@@ -34,7 +34,7 @@ SETTINGS = {
     "statistics": ["l2_norm"], "scores": ["params", "n_layers"], "blocks": [], "members": 1, "model.dim": 8,
     "model.depth": 1, "training.epochs": 3, "pretraining.steps": 3,
 }  # fmt: skip
-MEMBERS = [TokenMixer, GaussianProcess, RandomForest, DescriptionProcess, DescriptionForest]
+MEMBERS = [TokenMixer, GaussianProcess, RandomForest, ArchitectureProcess, ArchitectureForest]
 LABELS = np.array([arch.count("conv3x3") + 0.1 * i for i, arch in enumerate(ARCHS)])
 
 
@@ -75,7 +75,7 @@ def test_all_members_read_the_description(ranker, table):
 def test_the_description_is_that_of_the_architectures_of_the_rows(ranker, table):
     for name, columns in zip(("places", "summary", "states"), ranker._inputs(table)[3:], strict=True):
         which, mean, spread = ranker.encoder_.arrays[name]
-        known = describe(ARCHS, SPACE, 7)[name]
+        known = encode_archs(ARCHS, SPACE, 7)[name]
         restored = columns.double().numpy() * spread + mean
         np.testing.assert_allclose(restored, known[:, which.astype(int)], atol=1e-5)
 
@@ -92,13 +92,13 @@ def test_members_beside_the_networks_count_as_much_as_they_tell_of_held_out_labe
     anew = [GaussianProcess(12, ranker.shapes_).fit(ours, targets, inputs, 0) for targets in scaled]
     targets = min(zip(anew, scaled, strict=True), key=lambda pair: (pair[0](*inputs) - process(*inputs)).abs().sum())[1]
     told = np.zeros((12, 4))
-    for column, forest in ((1, RandomForest(12)), (3, DescriptionForest(12))):
+    for column, forest in ((1, RandomForest(12)), (3, ArchitectureForest(12))):
         told[:, column] = forest.fit(ours, targets, 0).out_of_bag.numpy()
     for learned, hidden in KFold(5, shuffle=True, random_state=0).split(np.arange(12)):
         part, rest = ([x[rows] for x in ours] for rows in (learned, hidden))
         count = len(learned)
         first = GaussianProcess(count, ranker.shapes_).fit(part, targets[learned], inputs, 0)
-        second = DescriptionProcess(count, ranker.shapes_).fit(part, targets[learned], 0)
+        second = ArchitectureProcess(count, ranker.shapes_).fit(part, targets[learned], 0)
         told[hidden, 0], told[hidden, 2] = first(*rest).detach().numpy(), second(*rest).detach().numpy()
     weights = stacking_weights(told, targets.numpy())
     weights *= [member(*inputs).detach().numpy().std() for member in ranker.members_[networks:]]
@@ -130,7 +130,7 @@ def test_where_nothing_is_told_members_count_alike(table):
 
 
 def test_boosted_trees_which_tell_nothing_of_held_out_labels_keep_their_share(table):
-    beside = ["random_forest", "boosted_trees", "description_process"]
+    beside = ["random_forest", "boosted_trees", "architecture_process"]
     shares = fitted(table[:12], LABELS[:12], beside=beside, share=0.4).shares_
     np.testing.assert_allclose([shares[0], shares[2], shares[1] + shares[3]], [0.4, 0.2, 0.4])
     assert abs(shares[1] - shares[3]) > 0.002
@@ -142,7 +142,7 @@ def test_boosted_trees_which_tell_nothing_of_held_out_labels_keep_their_share(ta
 
 @pytest.mark.parametrize(("share", "expected"), [(0, [0, 0.5, 0.5]), (0.4, [0.4, 0.3, 0.3]), (1, [1, 0, 0])])
 def test_the_share_of_the_networks_is_what_it_is_set_to(table, share, expected):
-    beside = ["gaussian_process", "description_forest"]
+    beside = ["gaussian_process", "architecture_forest"]
     few = fitted(table[:9], LABELS[:9], share=share, beside=beside)
     np.testing.assert_allclose(few.shares_, expected)
     assert fitted(table[:12], LABELS[:12], share=share, beside=beside).shares_[0] == share
@@ -257,16 +257,16 @@ def test_parts_have_room_for_the_description():
     shapes = [(5, 4), (2,), (0,), (8,), (6,), (3,)]
     assert make_model(preset, shapes, 0).embed_description.in_features == 17
     assert make_model(preset, shapes[:3], 0).embed_description is None
-    assert make_beside("gaussian_process", 9, shapes).log_amplitude.shape == (7,)
-    assert make_beside("gaussian_process", 9, shapes[:3]).log_amplitude.shape == (4,)
-    assert make_beside("description_process", 9, shapes).points.shape == (9, 17)
-    kinds = [type(make_beside(name, 9, shapes)) for name in preset.beside]
+    assert make_member("gaussian_process", 9, shapes).log_amplitude.shape == (7,)
+    assert make_member("gaussian_process", 9, shapes[:3]).log_amplitude.shape == (4,)
+    assert make_member("architecture_process", 9, shapes).points.shape == (9, 17)
+    kinds = [type(make_member(name, 9, shapes)) for name in preset.beside]
     assert kinds == [GaussianProcess, BoostedTrees]
     described = preset.override(settings_of("default", "nb101"))
-    assert [type(make_beside(name, 9, shapes)) for name in names_beside(described, shapes)] == MEMBERS[1:]
-    assert names_beside(described, [*shapes[:4], (0,), (0,)]) == described.beside
+    assert [type(make_member(name, 9, shapes)) for name in other_members(described, shapes)] == MEMBERS[1:]
+    assert other_members(described, [*shapes[:4], (0,), (0,)]) == described.beside
     for few in (shapes[:3], [*shapes[:3], (0,), (0,), (0,)]):
-        assert names_beside(described, few) == described.beside[:-2]
+        assert other_members(described, few) == described.beside[:-2]
 
 
 def test_tabular_learners_read_the_description_too(table):

@@ -18,7 +18,7 @@ PLACE, SUMMED = (0.0, 0.5), (0.0, 1.0)
 Compared = list[tuple[Tensor, Tensor]]
 
 
-class DescriptionProcess(Process):
+class ArchitectureProcess(Process):
     """Gaussian process with three squared exponentials: on places and summary, on the summary, and on the states.
 
     Each column of any has a length scale of its own ("automatic relevance determination"): among a hundred columns
@@ -28,7 +28,7 @@ class DescriptionProcess(Process):
     Args:
         labelled: number of labelled networks.
         shapes: of one row of each input of a ranker; those behind `MEASURED` are the three parts of
-            `parzc.encoding.description.describe`, and all that is read.
+            `parzc.encoding.architecture.encode_archs`, and all that is read.
 
     Source: Rasmussen and Williams, "Gaussian Processes for Machine Learning", 2006, section 5.1.
     """
@@ -47,7 +47,7 @@ class DescriptionProcess(Process):
         }
         super().__init__(labelled, places + summary + states, priors)
 
-    def fit(self, inputs: Sequence[Tensor], targets: Tensor, seed: int) -> "DescriptionProcess":
+    def fit(self, inputs: Sequence[Tensor], targets: Tensor, seed: int) -> "ArchitectureProcess":
         """Learn from labelled networks.
 
         Args:

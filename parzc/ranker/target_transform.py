@@ -21,7 +21,7 @@ def standard_scores(labels: NDArray[np.float64]) -> NDArray[np.float64]:
     return apart / spread if spread > 1e-12 * np.abs(labels).max() else np.zeros_like(apart)
 
 
-def orders_better(ahead: NDArray[np.float64], behind: NDArray[np.float64], labels: NDArray[np.float64]) -> bool:
+def ranks_better(ahead: NDArray[np.float64], behind: NDArray[np.float64], labels: NDArray[np.float64]) -> bool:
     """Tell whether one prediction of the labels orders them better than another, beyond chance.
 
     Args:
