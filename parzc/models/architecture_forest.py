@@ -1,34 +1,38 @@
-"""A random forest on descriptions of architectures alone, which finds out whether their states help."""
+"""A random forest on the architecture encoding alone, which finds out whether the states help."""
 
-from collections.abc import Sequence
+from typing import Self
 
 from torch import Tensor
 
-from parzc.models.architecture_process import MEASURED
-from parzc.models.trees import RandomForest
+from parzc.encoding.inputs import ARCH_PARTS, Inputs, Shapes
+from parzc.models.trees import RandomForest, RandomForestConfig
 
 
 class ArchitectureForest(RandomForest):
-    """A random forest that reads what describes architectures, with the states or without.
+    """A random forest on the architecture encoding, with the states or without.
 
-    States tell much where parts before a place decide what it is worth, and where they do not they are columns among
-    which a tree finds the telling ones more rarely. So a forest is fitted with and one without them, and the one that
-    tells labels better that its trees have not seen is kept.
+    States help where the parts before a place decide what it is worth; elsewhere they are columns that hide the
+    informative ones from the splits. So one forest is fitted with and one without them, and the one whose out-of-bag
+    predictions have the smaller squared error is kept.
 
     Args:
         labelled: number of labels, which bounds the size of the trees.
+        shapes: of the rows of the inputs.
+        config: settings.
     """
 
-    def __init__(self, labelled: int) -> None:
-        super().__init__(labelled, MEASURED)
+    reads = ARCH_PARTS
 
-    def fit(self, inputs: Sequence[Tensor], targets: Tensor, seed: int) -> "ArchitectureForest":
-        """Learn `(n,)` targets from the parts of descriptions, which are the inputs behind `MEASURED`."""
-        super().fit(inputs, targets, seed)
-        *others, states = inputs
-        if states.shape[1]:
+    def __init__(self, labelled: int, shapes: Shapes, config: RandomForestConfig | None = None) -> None:
+        super().__init__(labelled, shapes, config, ARCH_PARTS)
+
+    def fit(self, inputs: Inputs, targets: Tensor, pool: Inputs, seed: int) -> Self:
+        """Learn `(n,)` targets from the architecture encoding."""
+        super().fit(inputs, targets, pool, seed)
+        shapes = inputs.shapes
+        if shapes["states"] != (0,):
             # States come last, so that the columns of the others are where they are with them.
-            without = RandomForest(len(targets), MEASURED).fit(others, targets, seed)
+            without = RandomForest(len(targets), shapes, self.config, ARCH_PARTS[:2]).fit(inputs, targets, pool, seed)
             if (without.out_of_bag - targets).square().mean() <= (self.out_of_bag - targets).square().mean():
                 self.load_state_dict(without.state_dict())
                 self.out_of_bag = without.out_of_bag

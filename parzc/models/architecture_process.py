@@ -1,21 +1,34 @@
-"""A Gaussian process on descriptions of architectures alone, which finds out which of their columns matter."""
+"""A Gaussian process on the architecture encoding alone, which finds out which of its columns matter."""
 
 import math
-from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from parzc.models.process import Prior, Process, flat, scaled
-
-MEASURED = 3
-"""Inputs of a ranker before those that describe the architecture."""
-AMPLITUDE, LENGTH = (0.0, 2.0), (1.0, 0.5)
-"""Mean and deviation of the logarithms of amplitude and length scale of a kernel; parts that add up have a long one."""
-PLACE, SUMMED = (0.0, 0.5), (0.0, 1.0)
-"""The same of what the length scale of one column is times that of its kernel: of all columns, and of the summary's."""
+from parzc.encoding.inputs import ARCH_PARTS, Shapes, TokenInputs
+from parzc.models.process import Prior, Process, ProcessConfig, scaled
 
 Compared = list[tuple[Tensor, Tensor]]
+
+
+@dataclass(frozen=True)
+class ArchitectureProcessConfig(ProcessConfig):
+    """Settings of `ArchitectureProcess`.
+
+    Args:
+        amplitude: prior of the amplitude of each kernel; wide, because spaces differ in what their architectures alone
+            say about accuracy.
+        length: prior of the length scale of each kernel; longer than the distance of two unrelated networks (about the
+            root of 2), because effects that add up look nearly linear over such distances.
+        column: prior of the length scale of one column over that of its kernel: most of a hundred columns are alike.
+        summary_column: the same of a column of the summary; wider, because these are few and matter more or less.
+    """
+
+    amplitude: Prior = (0.0, 2.0)
+    length: Prior = (1.0, 0.5)
+    column: Prior = (0.0, 0.5)
+    summary_column: Prior = (0.0, 1.0)
 
 
 class ArchitectureProcess(Process):
@@ -27,42 +40,35 @@ class ArchitectureProcess(Process):
 
     Args:
         labelled: number of labelled networks.
-        shapes: of one row of each input of a ranker; those behind `MEASURED` are the three parts of
-            `parzc.encoding.architecture.encode_archs`, and all that is read.
+        shapes: of the rows of `TokenInputs` with an architecture encoding, which is all that is read.
+        config: settings.
 
     Source: Rasmussen and Williams, "Gaussian Processes for Machine Learning", 2006, section 5.1.
     """
 
+    Config = ArchitectureProcessConfig
+    reads = ARCH_PARTS
     log_amplitude: Tensor
     log_length: Tensor
     log_column: Tensor
 
-    def __init__(self, labelled: int, shapes: Sequence[tuple[int, ...]]) -> None:
-        places, summary, states = (math.prod(shape) for shape in shapes[MEASURED:])
+    def __init__(self, labelled: int, shapes: Shapes, config: ArchitectureProcessConfig | None = None) -> None:
+        config = config or ArchitectureProcessConfig()
+        places, summary, states = (math.prod(shapes[name]) for name in ARCH_PARTS)
         self.columns = [places + summary, summary, states]
-        priors: dict[str, Sequence[Prior]] = {
-            "log_amplitude": [AMPLITUDE] * 3,
-            "log_length": [LENGTH] * 3,
-            "log_column": [PLACE] * self.columns[0] + [SUMMED] * summary + [PLACE] * states,
+        column, summed = config.column, config.summary_column
+        priors = {
+            "log_amplitude": [config.amplitude] * 3,
+            "log_length": [config.length] * 3,
+            "log_column": [column] * self.columns[0] + [summed] * summary + [column] * states,
         }
-        super().__init__(labelled, places + summary + states, priors)
+        super().__init__(labelled, places + summary + states, config, priors)
 
-    def fit(self, inputs: Sequence[Tensor], targets: Tensor, seed: int) -> "ArchitectureProcess":
-        """Learn from labelled networks.
-
-        Args:
-            inputs: of these, as a ranker has them.
-            targets: `(labelled,)` their accuracies, scaled to mean 0 and spread 1 or to normal scores.
-            seed: of the labels that the kernel's parameters are fitted to, where there are more than `LABELS`.
-        """
-        self._learn(self._points(inputs), targets, seed)
-        return self
-
-    def _points(self, inputs: Sequence[Tensor]) -> Tensor:
-        return flat(inputs[MEASURED:])
+    def _points(self, inputs: TokenInputs) -> Tensor:
+        return inputs.columns(ARCH_PARTS, torch.float64)
 
     def _compare(self, left: Tensor, right: Tensor) -> Compared:
-        """Return the columns that each kernel sees of both."""
+        """Return the columns of both that each kernel reads."""
         return list(zip(self._views(left), self._views(right), strict=True))
 
     def _views(self, points: Tensor) -> list[Tensor]:
@@ -81,7 +87,7 @@ class ArchitectureProcess(Process):
             total = total + amplitude * torch.exp(-apart.clamp_min(0) / 2)
         return total
 
-    def _own(self, points: Tensor) -> Tensor:
+    def _diagonal(self, points: Tensor) -> Tensor:
         return self._largest().expand(len(points))
 
     def _largest(self) -> Tensor:

@@ -43,7 +43,7 @@ def test_the_inputs_are_those_of_the_ranker(preset):
     encoder = make_encoder(get_preset(preset), "nb201").fit(TABLE)
     expected = np.concatenate([x.reshape(50, -1) for x in encoder.transform(TABLE[50:])], axis=1)
     np.testing.assert_array_equal(learner._matrix(TABLE[50:]), expected)
-    few = {"training.epochs": 1, "members": 1, "pretraining.steps": 1}
+    few = {"training.epochs": 1, "mixers": 1, "pretraining.steps": 1}
     ranker = Ranker(preset, "nb201", settings=few).fit(TABLE[:50], LABELS[:50], TABLE)
     sizes = [int(np.prod(x.shape[1:])) for x in ranker._inputs(TABLE[50:])]
     assert learner._matrix(TABLE[50:]).shape == (50, sum(sizes))
