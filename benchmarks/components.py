@@ -16,12 +16,16 @@ from _records import RESULTS
 from nb201 import SPACE, Methods, complete, read_benchmark
 from torch import Tensor, nn
 
+from parzc.encoding.inputs import Inputs, PaddedInputs
 from parzc.evaluation.protocol import Learner
 from parzc.models.bayesian import BayesianLinear
-from parzc.models.fusion import FusedRanker, graph_encoder
+from parzc.models.fusion import FusedRanker, StatisticsRanker, graph_encoder
 from parzc.models.mixer import MABN
-from parzc.ranker.estimator import Inputs, Ranker
-from parzc.ranker.training import train
+from parzc.ranker.ensemble import Array, Ensemble
+from parzc.ranker.estimator import Ranker
+from parzc.ranker.networks import Network
+from parzc.ranker.presets import Preset
+from parzc.ranker.pretraining import WarmStart
 
 TARGET = "cifar10_test"
 LABELS = 78
@@ -40,21 +44,16 @@ class GraphAlone(nn.Module):
         self.graph = graph
         self.regressor = nn.Sequential(nn.Linear(dim, dim), nn.ReLU(), nn.Dropout(0.1), nn.Linear(dim, 1))
 
-    def forward(self, _: Tensor, *graph: Tensor) -> Tensor:
-        score: Tensor = self.regressor(self.graph(*graph))
+    def forward(self, inputs: PaddedInputs) -> Tensor:
+        score: Tensor = self.regressor(self.graph(*inputs.graphs.parts.values()))
         return score.squeeze(-1)
 
 
-class StatisticsAlone(nn.Module):
-    """A model of the node statistics that leaves the graph aside."""
+class Score(nn.Module):
+    """Makes scores `(n,)` of embeddings `(n, 1)`."""
 
-    def __init__(self, nodes: nn.Module) -> None:
-        super().__init__()
-        self.nodes = nodes
-
-    def forward(self, statistics: Tensor, *_: Tensor) -> Tensor:
-        score: Tensor = self.nodes(statistics)
-        return score.flatten(1).squeeze(-1) if score.ndim > 1 else score
+    def forward(self, embedded: Tensor) -> Tensor:
+        return embedded.flatten(1).squeeze(-1)
 
 
 class Parts(Ranker):
@@ -65,17 +64,29 @@ class Parts(Ranker):
         super().__init__("paper", SPACE, seed, {"graph": "gcn"})
         self.parts = parts
 
-    def _train_networks(self, inputs: Inputs, targets: Tensor, _: Inputs) -> list[nn.Module]:
+    def _ensemble(self, inputs: Inputs) -> Ensemble:
+        return PartsEnsemble(self.preset_, inputs.shapes, len(inputs), self.seed, self.parts.split("+"))
+
+
+class PartsEnsemble(Ensemble):
+    """An ensemble of one network that is made of `parts`."""
+
+    def __init__(
+        self, preset: Preset, shapes: dict[str, tuple[int, ...]], labelled: int, seed: int, parts: list[str]
+    ) -> None:
+        super().__init__(preset, shapes, labelled, seed)
+        self.parts = parts
+
+    def _fit_networks(self, inputs: Inputs, labels: Array, pool: Inputs, _: WarmStart) -> list[Network]:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(1000 * self.seed)
-            model = assembled(self.parts.split("+"), inputs)
-        train(model, inputs, targets, self.preset_.training, 1000 * self.seed)
-        return [model]
+            network = Network(assembled(self.parts, self.shapes), self.preset.training)
+        return [network.fit(inputs, torch.from_numpy(labels), pool, 1000 * self.seed)]
 
 
-def assembled(parts: list[str], inputs: Inputs) -> nn.Module:
-    """Return the untrained model made of `parts`."""
-    width, bayesian = inputs[0].shape[1], "BN" in parts
+def assembled(parts: list[str], shapes: dict[str, tuple[int, ...]]) -> nn.Module:
+    """Return the untrained network made of `parts`."""
+    width, bayesian = shapes["nodes"][0], "BN" in parts
     outputs = DIM if "NP" in parts else 1
     nodes: nn.Module | None = None
     if "mixer" in parts:
@@ -89,8 +100,8 @@ def assembled(parts: list[str], inputs: Inputs) -> nn.Module:
             layer.freeze = not bayesian
     if "NP" not in parts:
         assert nodes is not None
-        return StatisticsAlone(nodes)
-    graph = graph_encoder("gcn", inputs[1].shape[-1], dim=DIM)
+        return StatisticsRanker(nodes if isinstance(nodes, MABN) else nn.Sequential(nodes, Score()))
+    graph = graph_encoder("gcn", shapes["operations"][-1], dim=DIM)
     return GraphAlone(graph, DIM) if nodes is None else FusedRanker(nodes, graph, DIM)
 
 

@@ -155,7 +155,7 @@ def binned(probabilities: NDArray[np.float64], outcomes: NDArray[np.float64], bi
 def posteriors(table: str) -> Figure:
     """Draw what the Bayesian layers of the preset `paper` have learned (figure 7 of the paper)."""
     ranker, *_ = fitted("paper", read_benchmark(table, TARGETS[0]), 78, 0)
-    model = ranker.members_[0]
+    model = ranker.ensemble_.members_[0].network.nodes
     assert isinstance(model, MABN)
     figure = Figure(figsize=(11, 4), layout="constrained")
     head, spreads = figure.subplots(1, 2)

@@ -20,10 +20,10 @@ from numpy.typing import NDArray
 from parzc.commands._run import read_features
 from parzc.datasets import get_space, load_table
 from parzc.encoding.graphs import graph_arrays
+from parzc.evaluation.baselines import BASELINES
 from parzc.evaluation.protocol import Benchmark, Kind, Learner, Result, compare, measure
 from parzc.evaluation.tabular import TabularRanker, tabular_learners
 from parzc.features import AZ_NAS, FeatureTable, aggregate_ranks
-from parzc.models.baselines import BASELINES
 from parzc.ranker import Ranker
 
 TARGETS = ("cifar10_test", "cifar100_test", "imagenet16_test")

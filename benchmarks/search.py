@@ -23,6 +23,7 @@ from parzc.evaluation.metrics import bootstrap_interval, kendall_tau
 from parzc.evaluation.protocol import Benchmark
 from parzc.features import AZ_NAS, aggregate_ranks
 from parzc.ranker import Ranker
+from parzc.ranker.pretraining import WarmStart
 
 DATASETS = ("cifar10", "cifar100", "imagenet16")
 LABELS = 78
@@ -109,22 +110,28 @@ def labelling(benchmark: Benchmark, seed: int) -> dict[str, float]:
     """Return Kendall tau with suggested and with random labels, on the architectures that have neither."""
     random, _ = benchmark.split(ROUNDS[-1], seed)
     chosen = list(np.random.default_rng(seed).permutation(random)[: ROUNDS[0]])
-    everything = benchmark.features[benchmark.row]
+    everything, warm_start = benchmark.features[benchmark.row], WarmStart()
     for count in ROUNDS[1:]:
-        ranker = fit(benchmark, np.array(chosen), benchmark.labels, seed)
+        ranker = fit(benchmark, np.array(chosen), benchmark.labels, seed, warm_start)
         chosen += ranker.suggest(everything, count - len(chosen))
     suggested = np.array(chosen)
     rest = np.setdiff1d(np.arange(len(benchmark)), np.concatenate([random, suggested]))
     found = {}
     for name, train in (("suggested", suggested), ("random", random)):
-        scores = fit(benchmark, train, benchmark.labels, seed).predict(benchmark.features)
+        scores = fit(benchmark, train, benchmark.labels, seed, warm_start).predict(benchmark.features)
         found[name] = kendall_tau(scores[benchmark.row[rest]], benchmark.labels[rest])
     return found
 
 
-def fit(benchmark: Benchmark, train: NDArray[np.int64], labels: NDArray[np.float64], seed: int) -> Ranker:
+def fit(
+    benchmark: Benchmark,
+    train: NDArray[np.int64],
+    labels: NDArray[np.float64],
+    seed: int,
+    warm_start: WarmStart | None = None,
+) -> Ranker:
     ranker = Ranker("default", SPACE, seed)
-    return ranker.fit(benchmark.features[benchmark.row[train]], labels[train], benchmark.features)
+    return ranker.fit(benchmark.features[benchmark.row[train]], labels[train], benchmark.features, warm_start)
 
 
 PARTS = {"search": record_search, "labelling": record_labelling}

@@ -104,7 +104,7 @@ def _config(args: argparse.Namespace) -> TrainConfig:
         raise InputError(f"there is no protocol '{config.protocol}'; choose one of {', '.join(PROTOCOLS)}")
     if config.tune < 0:
         raise InputError(f"--tune {config.tune} is not a number of trials; give 0 or more")
-    make_encoder(get_preset(config.preset).override({"graph": config.encoder}), config.space)
+    make_encoder(get_preset(config.preset, config.space).override({"graph": config.encoder}), config.space)
     _check_tuning(config)
     return config
 

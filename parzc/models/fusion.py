@@ -1,8 +1,10 @@
-"""Node statistics and the graph of an architecture in one model."""
+"""The networks of the preset `paper`: node statistics alone, or with the graph of an architecture."""
 
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
+
+from parzc.encoding.inputs import PaddedInputs
 
 if TYPE_CHECKING:
     from parzc.models.gcn import GCN
@@ -12,17 +14,34 @@ GRAPHS = ("gcn", "pinat")
 """The encoders of architectures."""
 
 
+class StatisticsRanker(nn.Module):
+    """Scores the node statistics of networks.
+
+    Args:
+        nodes: maps node statistics to `(n,)`.
+    """
+
+    def __init__(self, nodes: nn.Module) -> None:
+        super().__init__()
+        self.nodes = nodes
+
+    def forward(self, inputs: PaddedInputs) -> Tensor:
+        """Score networks as `(n,)`, bigger is better."""
+        score: Tensor = self.nodes(inputs.nodes)
+        return score
+
+
 class FusedRanker(nn.Module):
     """Adds the embedding of the node statistics to that of the graph and scores the sum.
 
     `y = R(H_z + H_p)`, where `R` is two fully connected layers. The paper names nothing between the two (its code has
     dropout only, so that they are one linear map); here there is ReLU, without which statistics and graph could not
-    act on each other. Both layers are plain, as the paper says: the Bayesian head of MABN stays where figure 3 has it,
+    interact. Both layers are plain, as the paper says: the Bayesian head of MABN stays where figure 3 has it,
     behind the mixer, and widens from the score to the embedding `H_z`, which `predict_dist` draws.
 
     Args:
-        nodes: maps node statistics to `(batch, dim)`.
-        graph: maps operations, adjacency and mask to `(batch, dim)`.
+        nodes: maps node statistics to `(n, dim)`.
+        graph: maps operations, adjacency and mask to `(n, dim)`.
         dim: of both.
         dropout: probability, between the two layers of `R`.
 
@@ -34,16 +53,16 @@ class FusedRanker(nn.Module):
         self.nodes, self.graph = nodes, graph
         self.regressor = nn.Sequential(nn.Linear(dim, dim), nn.ReLU(), nn.Dropout(dropout), nn.Linear(dim, 1))
 
-    def forward(self, statistics: Tensor, operations: Tensor, adjacency: Tensor, mask: Tensor) -> Tensor:
-        """Score networks as `(batch,)`, bigger is better.
+    def forward(self, inputs: PaddedInputs) -> Tensor:
+        """Score networks as `(n,)`, bigger is better.
 
-        Args:
-            statistics: `(batch, in_features)`.
-            operations: `(batch, V, labels)`, one-hot.
-            adjacency: `(batch, V, V)`, true at `[:, i, j]` where vertex `j` reads from vertex `i`.
-            mask: `(batch, V)`, true where there is a vertex.
+        Raises:
+            ValueError: if the inputs hold no graphs.
         """
-        score: Tensor = self.regressor(self.nodes(statistics) + self.graph(operations, adjacency, mask))
+        if inputs.graphs is None:
+            raise ValueError("the graphs of the architectures are missing")
+        graphs, of_nodes = inputs.graphs, self.nodes(inputs.nodes)
+        score: Tensor = self.regressor(of_nodes + self.graph(graphs.operations, graphs.adjacency, graphs.mask))
         return score.squeeze(-1)
 
 

@@ -1,143 +1,140 @@
-"""What every Gaussian process here does with its kernel: learn from labels, predict, say how sure it is."""
+"""What every Gaussian process here does with its kernel: learn from labels, predict, give its posterior."""
 
 import math
 from abc import abstractmethod
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-LABELS = 400
-"""Labels that the kernel's parameters are fitted to; all of them enter the predictions."""
+from parzc.encoding.inputs import TokenInputs
+from parzc.errors import InputError
+from parzc.models._member import HeldOut, Member
+from parzc.models._posterior import Posterior
+
 JITTER = 1e-5
-"""Of the largest variance, what is added to the diagonal."""
+"""Of the largest variance, what is added to the diagonal of a covariance, whose rounding errors grow with it."""
 POWERS = 6
-"""How often it may be raised."""
-NOISE = (-2.5, 1.0)
-"""Mean and deviation of the logarithm of the variance of a label's noise."""
-STEPS = 60
-"""Most steps of the search for the kernel's parameters."""
+"""How often the jitter may be raised, tenfold each time."""
 FAR = 10
-"""Deviations from its mean that a parameter may go: a step of the search that leads beyond leaves no covariance."""
+"""Deviations from its prior mean that a parameter may go: a search step that leads beyond leaves no covariance."""
 
 Prior = tuple[float, float]
+"""Mean and standard deviation of the logarithm of a parameter, which is log-normal."""
 
 
-class Process(nn.Module):
+@dataclass(frozen=True)
+class ProcessConfig:
+    """Settings that all Gaussian processes share.
+
+    Args:
+        noise: prior of the variance of a label's noise. Targets have variance 1: labels are expected to be noisy by
+            exp(-2.5), a twelfth of that, and a factor of 7 more or less is no surprise (two deviations).
+        labels: most labels that kernel parameters are fitted to, drawn with the seed; all labels enter predictions.
+            Each step of the fit takes time with the cube of their number, and a dozen parameters need no more.
+        steps: most steps of the search for kernel parameters (L-BFGS); with few labels it ends earlier by itself.
+    """
+
+    noise: Prior = (-2.5, 1.0)
+    labels: int = 400
+    steps: int = 60
+
+    def __post_init__(self) -> None:
+        if self.labels < 2 or self.steps < 1:
+            raise InputError(
+                f"a Gaussian process cannot be fitted to {self.labels} labels in {self.steps} steps; "
+                "set labels to 2 or more and steps to 1 or more"
+            )
+
+
+class Process(Member[TokenInputs]):
     """A Gaussian process in double precision whose kernel a subclass gives.
 
     The parameters of the kernel, and the noise of a label, maximise the posterior under log-normal priors.
 
     Args:
         labelled: number of labelled networks.
-        columns: of the inputs together.
-        priors: of the kernel's parameters: name to mean and deviation of the logarithm of each.
+        columns: of what the kernel reads.
+        config: settings.
+        priors: of the kernel's parameters: name to the prior of each.
 
     Source: Rasmussen and Williams, "Gaussian Processes for Machine Learning", 2006, chapters 2 and 5.
     """
 
+    held_out: ClassVar[HeldOut] = "leave_one_out"
     points: Tensor
     log_noise: Tensor
     factor: Tensor
     weights: Tensor
 
-    def __init__(self, labelled: int, columns: int, priors: dict[str, Sequence[Prior]]) -> None:
+    def __init__(
+        self, labelled: int, columns: int, config: ProcessConfig, priors: Mapping[str, Sequence[Prior]]
+    ) -> None:
         super().__init__()
+        self.config = config
         sizes = {"points": (labelled, columns), "factor": (labelled, labelled), "weights": (labelled,)}
         for name, size in sizes.items():
             self.register_buffer(name, torch.zeros(size, dtype=torch.float64))
         tensors = {name: torch.tensor(prior, dtype=torch.float64).reshape(-1, 2) for name, prior in priors.items()}
-        self.priors = {**tensors, "log_noise": torch.tensor(NOISE, dtype=torch.float64)}
+        self.priors = {**tensors, "log_noise": torch.tensor(config.noise, dtype=torch.float64)}
         for name, prior in self.priors.items():
             self.register_buffer(name, prior[..., 0].clone())
 
     @abstractmethod
     def _compare(self, left: Tensor, right: Tensor) -> Any:
-        """Return what the kernel asks of two sets of points, whatever its parameters are."""
+        """Return what the kernel needs of two sets of points that does not depend on its parameters."""
 
     @abstractmethod
     def _kernel(self, compared: Any) -> Tensor:
         """Return the prior covariance `(left, right)` of what was compared."""
 
     @abstractmethod
-    def _own(self, points: Tensor) -> Tensor:
-        """Return the prior variance of each point, `(n,)`."""
+    def _diagonal(self, points: Tensor) -> Tensor:
+        """Return the kernel diagonal, which is the prior variance of each point, `(n,)`."""
 
     @abstractmethod
     def _largest(self) -> Tensor:
         """Return about how large the kernel may get; rounding errors grow with it."""
 
-    def _points(self, inputs: Sequence[Tensor]) -> Tensor:
-        """Return what is read of the inputs `(n, ...)`, `(n, columns)`."""
-        return flat(inputs)
+    def _points(self, inputs: TokenInputs) -> Tensor:
+        """Return what the kernel reads of `n` networks, `(n, columns)`."""
+        return inputs.columns(dtype=torch.float64)
 
-    def forward(self, *inputs: Tensor) -> Tensor:
-        """Return the posterior mean `(batch,)` of each network's accuracy, on the scale of the targets."""
-        return self._between(self._points(inputs), self.points) @ self.weights
-
-    def held_out(self, targets: Tensor) -> Tensor:
-        """Return what the process would predict of each of the targets that it learned, `(labelled,)`, without it.
-
-        Source: Rasmussen and Williams 2006, eq. 5.12.
-        """
-        own = torch.cholesky_inverse(self.factor).diagonal()
-        return targets.double() - self.weights / own
-
-    def variance(self, *inputs: Tensor) -> Tensor:
-        """Return the posterior variance `(batch,)` of each network's accuracy, label noise included."""
-        points = self._points(inputs)
-        explained = self._whitened(points).square().sum(0)
-        return self._own(points) - explained + self.log_noise.exp()
-
-    def covariance(self, *inputs: Tensor) -> Tensor:
-        """Return the posterior covariance `(batch, batch)` of the networks' accuracies, without label noise."""
-        points = self._points(inputs)
-        white = self._whitened(points)
-        return self._between(points, points) - white.T @ white
-
-    def most_informative(self, candidates: Sequence[Tensor], n: int, seed: int, reference: int = 1000) -> list[int]:
-        """Return the `n` candidates whose labels, one after the other, would lower the total variance most.
-
-        Args:
-            candidates: inputs of the networks to choose from.
-            n: how many to choose.
-            seed: of the networks whose variance counts, drawn from the candidates.
-            reference: how many of these.
-
-        Source: Cohn, "Neural Network Exploration Using Optimal Experiment Design", 1996.
-        """
-        points = self._points(candidates)
-        drawn = torch.randperm(len(points), generator=torch.Generator().manual_seed(seed))[:reference]
-        white = self._whitened(points)
-        shared = self._between(points[drawn], points) - white[:, drawn].T @ white
-        own = self._own(points) - white.square().sum(0)
-        noise, updates = self.log_noise.exp(), torch.zeros(0, len(points), dtype=torch.float64)
-        chosen: list[int] = []
-        for _ in range(min(n, len(points))):
-            gain = shared.square().sum(0) / (own + noise)
-            gain[chosen] = -1.0
-            pick = int(gain.argmax())
-            # The covariance of the pick with every candidate, what earlier picks explain taken off.
-            column = self._between(points[pick : pick + 1], points)[0] - white[:, pick] @ white
-            column = (column - updates[:, pick] @ updates) / (own[pick] + noise).sqrt()
-            shared, own = shared - column[drawn, None] * column, own - column.square()
-            updates = torch.cat([updates, column[None]])
-            chosen.append(pick)
-        return chosen
-
-    def _learn(self, points: Tensor, targets: Tensor, seed: int) -> None:
-        self.points, targets = points, targets.double()
-        order = torch.randperm(len(targets), generator=torch.Generator().manual_seed(seed))[:LABELS]
+    def fit(self, inputs: TokenInputs, targets: Tensor, pool: TokenInputs, seed: int) -> Self:  # noqa: ARG002
+        """Learn from labelled networks; the seed draws the labels that kernel parameters are fitted to."""
+        self.points, targets = self._points(inputs), targets.double()
+        order = torch.randperm(len(targets), generator=torch.Generator().manual_seed(seed))[: self.config.labels]
         self._fit_kernel(self.points[order], targets[order])
         self.factor = self._cholesky(self._compare(self.points, self.points))
         self.weights = torch.cholesky_solve(targets[:, None], self.factor)[:, 0]
+        return self
+
+    def forward(self, inputs: TokenInputs) -> Tensor:
+        """Return the posterior mean `(n,)` of the target of each network."""
+        return self._between(self._points(inputs), self.points) @ self.weights
+
+    def leave_one_out_mean(self, targets: Tensor) -> Tensor:
+        """Return the posterior mean `(labelled,)` of each target given all others, kernel parameters unchanged.
+
+        Source: Rasmussen and Williams 2006, eq. 5.12.
+        """
+        precision = torch.cholesky_inverse(self.factor).diagonal()
+        return targets.double() - self.weights / precision
+
+    def posterior(self, inputs: TokenInputs) -> Posterior:
+        """Return the joint posterior of the targets of networks."""
+        points = self._points(inputs)
+        diagonal = self._diagonal(points)
+        white = torch.linalg.solve_triangular(self.factor, self._between(self.points, points), upper=False)
+        return Posterior(points, white, diagonal, self.log_noise.exp(), self._between)
 
     def _fit_kernel(self, points: Tensor, targets: Tensor) -> None:
         compared = self._compare(points, points)
         parameters = [getattr(self, name).clone().requires_grad_() for name in self.priors]
         priors = [prior.unbind(-1) for prior in self.priors.values()]
-        optimizer = torch.optim.LBFGS(parameters, max_iter=STEPS, line_search_fn="strong_wolfe")
+        optimizer = torch.optim.LBFGS(parameters, max_iter=self.config.steps, line_search_fn="strong_wolfe")
 
         def take() -> None:
             for name, parameter, (centre, spread) in zip(self.priors, parameters, priors, strict=True):
@@ -178,15 +175,6 @@ class Process(nn.Module):
 
     def _between(self, left: Tensor, right: Tensor) -> Tensor:
         return self._kernel(self._compare(left, right))
-
-    def _whitened(self, points: Tensor) -> Tensor:
-        white: Tensor = torch.linalg.solve_triangular(self.factor, self._between(self.points, points), upper=False)
-        return white
-
-
-def flat(inputs: Sequence[Tensor]) -> Tensor:
-    """Return all inputs `(n, ...)` side by side, `(n, columns)`, in double precision."""
-    return torch.cat([t.double().flatten(1) for t in inputs], 1)
 
 
 def scaled(t: Tensor) -> Tensor:

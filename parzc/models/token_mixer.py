@@ -1,27 +1,26 @@
 """The mixer of the default ranker: one token for each position of the search space, one for the network scores."""
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor, nn
 
+from parzc.encoding.inputs import TokenInputs
 from parzc.models.bayesian import BayesianLinear
 from parzc.models.mixer import MixerBlock
 
 
 class TokenMixer(nn.Module):
-    """Embeds tokens and scores, mixes across tokens and channels, averages, and scores with a Bayesian head.
+    """Embeds tokens and proxies, mixes across tokens and channels, averages, and scores with a Bayesian head.
 
     The parts are those of the ParZC paper's mixer (sec. 3.3) in the same order: Bayesian layer, blocks that mix across
-    segments, pooling, Bayesian head. What differs is that a segment is a place of the search space, where the paper
-    cuts a projection of all statistics into segments. Scores may be hidden, for pre-training: every score comes with a
-    flag that says whether it is shown.
+    segments, pooling, Bayesian head. What differs is that a segment is a position of the search space, where the paper
+    cuts a projection of all statistics into segments. Proxies may be hidden, for pre-training: every proxy comes with a
+    flag that is 1 where it is shown.
 
     Args:
         tokens: number of positions.
         channels: inputs of each position.
-        scores: number of network scores, 0 for none.
-        description: columns of the description of the architecture, which is a token of its own; 0 for none.
+        scores: number of proxies, 0 for none.
+        arch: columns of the architecture encoding, which is a token of its own; 0 for none.
         dim: channels of a token.
         depth: number of mixer blocks.
         segment_expansion: hidden size of mixing across tokens, over the number of tokens.
@@ -35,7 +34,7 @@ class TokenMixer(nn.Module):
         tokens: int,
         channels: int,
         scores: int = 0,
-        description: int = 0,
+        arch: int = 0,
         dim: int = 64,
         depth: int = 2,
         segment_expansion: float = 2.0,
@@ -47,33 +46,29 @@ class TokenMixer(nn.Module):
         self.embed_tokens = BayesianLinear(channels, dim, rho=rho)
         self.place = nn.Parameter(0.02 * torch.randn(tokens, dim))
         self.embed_scores = nn.Linear(2 * scores, dim) if scores else None
-        self.embed_description = nn.Linear(description, dim) if description else None
-        count = tokens + bool(scores) + bool(description)
+        self.embed_arch = nn.Linear(arch, dim) if arch else None
+        count = tokens + bool(scores) + bool(arch)
         blocks = [MixerBlock(count, dim, segment_expansion, channel_expansion, 2, dropout) for _ in range(depth)]
         self.blocks = nn.Sequential(*blocks)
         self.norm = nn.LayerNorm(dim)
         self.head = BayesianLinear(dim, 1, rho=rho)
 
-    def embed(
-        self, tokens: Tensor, scores: Tensor, shown: Tensor | None = None, description: Sequence[Tensor] = ()
-    ) -> Tensor:
-        """Map `(batch, tokens, channels)`, `(batch, scores)` and descriptions to `(batch, dim)`.
+    def embed(self, inputs: TokenInputs, shown: Tensor | None = None) -> Tensor:
+        """Map networks to `(n, dim)`; block statistics are for other members of the ranker.
 
         Args:
-            tokens: statistics of each position.
-            scores: network scores.
-            shown: `(batch, scores)`, 1 where a score may be seen and 0 where it is hidden; all are shown if not given.
-            description: of the architectures, where it enters, `(batch, columns)` each.
+            inputs: of `n` networks.
+            shown: `(n, scores)`, 1 where a proxy may be seen and 0 where it is hidden; all are shown if not given.
         """
-        x = self.embed_tokens(tokens) + self.place
+        x = self.embed_tokens(inputs.tokens) + self.place
         if self.embed_scores is not None:
-            shown = torch.ones_like(scores) if shown is None else shown
-            x = torch.cat([x, self.embed_scores(torch.cat([scores * shown, shown], 1)).unsqueeze(1)], dim=1)
-        if self.embed_description is not None:
-            x = torch.cat([x, self.embed_description(torch.cat([*description], 1)).unsqueeze(1)], dim=1)
+            shown = torch.ones_like(inputs.scores) if shown is None else shown
+            x = torch.cat([x, self.embed_scores(torch.cat([inputs.scores * shown, shown], 1)).unsqueeze(1)], dim=1)
+        if self.embed_arch is not None and inputs.arch is not None:
+            x = torch.cat([x, self.embed_arch(inputs.arch.columns()).unsqueeze(1)], dim=1)
         return torch.mean(self.norm(self.blocks(x)), dim=1)
 
-    def forward(self, tokens: Tensor, scores: Tensor, _: Tensor | None = None, *description: Tensor) -> Tensor:
-        """Score networks as `(batch,)`, bigger is better; block statistics are for other members of the ranker."""
-        score: Tensor = self.head(self.embed(tokens, scores, description=description))
+    def forward(self, inputs: TokenInputs) -> Tensor:
+        """Score networks as `(n,)`, bigger is better."""
+        score: Tensor = self.head(self.embed(inputs))
         return score.squeeze(-1)

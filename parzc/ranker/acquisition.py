@@ -1,15 +1,85 @@
-"""How much a candidate is worth training next."""
+"""Acquisition: which networks are worth training next, from the posterior of a Gaussian process.
+
+For a search the best of the chosen networks should be as good as can be (expected improvement of several points, qEI);
+for a ranking the labels of the chosen ones should lower the variance of all others (variance reduction).
+"""
+
+from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
+from parzc.models._posterior import Posterior
 
-def expected_best(
+GOALS = ("ranking", "best")
+
+
+@dataclass(frozen=True)
+class AcquisitionConfig:
+    """Sizes that bound memory and time.
+
+    Args:
+        candidates: most networks among which those for a ranking are chosen; of more, as many are drawn. The covariance
+            with the labels takes memory for each.
+        reference: networks whose variance is to be lowered, drawn from the candidates: their mean stands for that of
+            all, and each further choice takes time with their number.
+        shortlist: best-scored networks among which those for a search are chosen; their joint covariance takes memory
+            with the square, and networks further down are hardly ever the best.
+        draws: joint draws of the scores that expectations are taken over.
+    """
+
+    candidates: int = 20_000
+    reference: int = 1000
+    shortlist: int = 400
+    draws: int = 2000
+
+
+def drawn_candidates(networks: int, n: int, seed: int, most: int) -> NDArray[np.int64]:
+    """Return the indices of all networks, or of at most `most` (but no fewer than `n`) drawn with the seed, sorted."""
+    return np.sort(np.random.default_rng(seed).permutation(networks)[: max(n, most)])
+
+
+def shortlist(scores: NDArray[np.float64], n: int, most: int) -> NDArray[np.int64]:
+    """Return the indices of the best `most` scores (but no fewer than `n`), the best first."""
+    return np.argsort(-scores, kind="stable")[: max(n, most)]
+
+
+def variance_reduction(posterior: Posterior, n: int, seed: int, reference: int = 1000) -> list[int]:
+    """Return the `n` candidates whose labels, one after the other, would lower the total variance most.
+
+    Args:
+        posterior: of the candidates.
+        n: how many to choose.
+        seed: of the networks whose variance counts, drawn from the candidates.
+        reference: how many of these.
+
+    Source: Cohn, "Neural Network Exploration Using Optimal Experiment Design", 1996.
+    """
+    drawn = torch.randperm(len(posterior), generator=torch.Generator().manual_seed(seed))[:reference]
+    shared, variance, noise = posterior.covariance(drawn), posterior.variance, posterior.noise
+    updates = torch.zeros(0, len(posterior), dtype=torch.float64)
+    chosen: list[int] = []
+    for _ in range(min(n, len(posterior))):
+        gain = shared.square().sum(0) / (variance + noise)
+        gain[chosen] = -1.0
+        pick = int(gain.argmax())
+        # The covariance of the pick with every candidate, less what earlier picks explain.
+        column = posterior.covariance_of(pick)
+        column = (column - updates[:, pick] @ updates) / (variance[pick] + noise).sqrt()
+        shared, variance = shared - column[drawn, None] * column, variance - column.square()
+        updates = torch.cat([updates, column[None]])
+        chosen.append(pick)
+    return chosen
+
+
+def q_expected_improvement(
     scores: NDArray[np.float64], covariance: NDArray[np.float64], n: int, seed: int = 0, draws: int = 2000
 ) -> list[int]:
     """Return `n` networks, chosen one after the other so that the best of them is expected to be as good as can be.
 
-    A network that does what a chosen one does adds nothing, one that may be much better than it looks adds much.
+    A network whose score always moves with that of a chosen one adds nothing; one with a large deviation of its own
+    adds much.
 
     Args:
         scores: `(m,)` expected scores, bigger is better.

@@ -1,44 +1,35 @@
-"""The parts that a preset names: encoder, networks, and the members beside them."""
+"""The encoder and the members that a preset names."""
 
 import math
-from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from parzc.datasets import get_space
-from parzc.encoding.encoders import Encoder, PaddedEncoder, TokenEncoder
-from parzc.encoding.graph_encoder import GraphEncoder
+from parzc.encoding._base import Encoder
+from parzc.encoding.inputs import Shapes
+from parzc.encoding.padded import PaddedEncoder
+from parzc.encoding.tokens import TokenEncoder
 from parzc.errors import InputError
-from parzc.models.description_forest import DescriptionForest
-from parzc.models.description_process import MEASURED, DescriptionProcess
-from parzc.models.fusion import GRAPHS, FusedRanker, graph_encoder
-from parzc.models.gaussian_process import GaussianProcess
-from parzc.models.mixer import MABN
-from parzc.models.token_mixer import TokenMixer
-from parzc.models.trees import BoostedTrees, RandomForest
+from parzc.models.fusion import GRAPHS
+from parzc.models.members import member_kind
 from parzc.ranker.presets import Preset
 
-Beside = DescriptionProcess | GaussianProcess | BoostedTrees | RandomForest
-DESCRIPTION = ("description_process", "description_forest")
-"""Members that read nothing but descriptions, and are left out where there are none."""
 
-
-def make_encoder(preset: Preset, space: str = "") -> Encoder:
+def make_encoder(preset: Preset, space: str = "") -> Encoder[Any]:
     """Return the unfitted encoder of a preset for networks of `space`.
 
     Raises:
         InputError: if there is no such space, or the preset reads graphs and cannot.
     """
     _check_graph(preset, space)
-    slots = get_space(space).slots if space else ()
+    known = get_space(space) if space else None
+    slots = known.slots if known else ()
     if preset.encoder == "padded":
-        nodes = PaddedEncoder(preset.statistics, width=len(slots))
-        return nodes if preset.graph == "none" else GraphEncoder(nodes, get_space(space))
-    described = get_space(space) if preset.described and space else None
-    return TokenEncoder(preset.statistics, preset.scores, slots, preset.blocks, described=described)
+        return PaddedEncoder(preset.statistics, len(slots), known if preset.graph != "none" else None)
+    arch_space = known if preset.arch_encoding else None
+    return TokenEncoder(preset.statistics, preset.scores, slots, preset.blocks, arch_space, preset.encoding)
 
 
 def _check_graph(preset: Preset, space: str) -> None:
@@ -56,53 +47,41 @@ def _check_graph(preset: Preset, space: str) -> None:
         )
 
 
-def make_model(preset: Preset, shapes: Sequence[tuple[int, ...]], seed: int) -> nn.Module:
-    """Return the untrained model of a preset for inputs with rows of `shapes`, initialised from `seed`."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        if preset.graph != "none":
-            graph = graph_encoder(preset.graph, shapes[1][-1], **preset.graph_args)
-            return FusedRanker(MABN(shapes[0][0], **preset.model_args, outputs=graph.dim), graph, graph.dim)
-        if preset.model == "mabn":
-            return MABN(shapes[0][0], **preset.model_args)
-        (tokens, channels), (scores,) = shapes[:2]
-        description = sum(columns for (columns,) in shapes[MEASURED:])
-        return TokenMixer(tokens, channels, scores, description, **preset.model_args)
+def other_members(preset: Preset, shapes: Shapes) -> tuple[str, ...]:
+    """Return the names of the members next to the mixers, for inputs with rows of `shapes`.
 
-
-def names_beside(preset: Preset, shapes: Sequence[tuple[int, ...]]) -> tuple[str, ...]:
-    """Return the names in `beside` of the members that inputs with rows of `shapes` have; see `DESCRIPTION`."""
-    described = any(math.prod(shape) for shape in shapes[MEASURED:])
-    return tuple(name for name in preset.beside if described or name not in DESCRIPTION)
-
-
-def first_shares(preset: Preset, beside: int) -> NDArray[np.float64]:
-    """Return how much the networks, if there are any, and as many members beside them count at first; of sum 1.
+    A member of which no input part has a column is left out.
 
     Raises:
-        InputError: if the networks have a share that is none.
+        InputError: if there is no member of a name, or the preset's encoder gives none of what it reads.
     """
-    if preset.share is not None and not (isinstance(preset.share, int | float) and 0 <= preset.share <= 1):
-        raise InputError(f"'share' is {preset.share}; the networks count from 0 to 1, or None to count like the others")
-    if not (preset.members and beside) or preset.share is None:
-        count = bool(preset.members) + beside
+    if preset.others and "tokens" not in shapes:
+        raise InputError(
+            f"the member '{preset.others[0]}' reads tokens, which the encoder '{preset.encoder}' does not give; "
+            "leave 'others' empty, or choose the preset 'default'"
+        )
+    return tuple(
+        name for name in preset.others if any(math.prod(shapes.get(part, (0,))) for part in member_kind(name).reads)
+    )
+
+
+def first_weights(preset: Preset, others: int) -> NDArray[np.float64]:
+    """Return the ensemble weights before any are learned, of sum 1.
+
+    Args:
+        preset: settings.
+        others: number of members next to the mixers.
+
+    Returns:
+        `(1 + others,)`, that of all mixers together first; `(others,)` without mixers.
+
+    Raises:
+        InputError: if the weight of the mixers is outside 0 to 1.
+    """
+    weight = preset.mixer_weight
+    if weight is not None and not (isinstance(weight, int | float) and 0 <= weight <= 1):
+        raise InputError(f"'mixer_weight' is {weight}; set it to 0 to 1, or to None for mixers that count like others")
+    if not (preset.mixers and others) or weight is None:
+        count = bool(preset.mixers) + others
         return np.full(count, 1 / count)
-    return np.array([preset.share, *[(1 - preset.share) / beside] * beside])
-
-
-def make_beside(name: str, labelled: int, shapes: Sequence[tuple[int, ...]]) -> Beside:
-    """Return the unfitted member called `name` of a preset's `beside`.
-
-    Raises:
-        InputError: if there is none.
-    """
-    makers: dict[str, Callable[[], Beside]] = {
-        "gaussian_process": lambda: GaussianProcess(labelled, shapes),
-        "boosted_trees": BoostedTrees,
-        "random_forest": lambda: RandomForest(labelled),
-        "description_process": lambda: DescriptionProcess(labelled, shapes),
-        "description_forest": lambda: DescriptionForest(labelled),
-    }
-    if name not in makers:
-        raise InputError(f"there is no member '{name}'; choose among {', '.join(makers)}")
-    return makers[name]()
+    return np.array([weight, *[(1 - weight) / others] * others])

@@ -17,11 +17,9 @@ from torch import Tensor, nn
 
 from parzc.errors import InputError
 from parzc.files import write_atomically
-from parzc.ranker.presets import Preset
-from parzc.ranker.pretraining import PretrainingConfig
-from parzc.ranker.training import TrainingConfig
+from parzc.ranker.presets import Preset, preset_of_record
 
-SCHEMA = 5
+SCHEMA = 6
 
 
 def write(
@@ -35,10 +33,10 @@ def write(
 
     Args:
         path: of the folder.
-        config: what `reading` gives back, besides the settings.
+        config: what `reading` yields next to the settings.
         preset: the settings.
         tensors: all weights and scales.
-        counts: for the card: how much each kind of member counts in a score, by name.
+        counts: for the card: the ensemble weight of each member by name.
     """
     path.mkdir(parents=True, exist_ok=True)
     content = save({k: v.contiguous() for k, v in tensors.items()})
@@ -51,7 +49,7 @@ def write(
 
 @contextmanager
 def reading(path: Path) -> Iterator[tuple[dict[str, Any], Preset, dict[str, Tensor]]]:
-    """Give configuration, settings and tensors of a ranker folder to the block that rebuilds the ranker.
+    """Yield configuration, settings and tensors of a ranker folder to the block that rebuilds the ranker.
 
     Raises:
         InputError: if the folder holds no ranker, if a file is damaged or of another schema, or if the block finds that
@@ -59,11 +57,7 @@ def reading(path: Path) -> Iterator[tuple[dict[str, Any], Preset, dict[str, Tens
     """
     config, content = _read(path)
     try:
-        resolved = dict(config["resolved"])
-        resolved["training"] = TrainingConfig(**resolved["training"])
-        resolved["pretraining"] = PretrainingConfig(**resolved["pretraining"])
-        resolved |= {name: tuple(resolved[name]) for name in ("statistics", "scores", "blocks", "beside")}
-        yield config, Preset(**resolved), load(content)
+        yield config, preset_of_record(config["resolved"]), load(content)
     except (
         SafetensorError,
         LookupError,
@@ -90,7 +84,8 @@ def _read(path: Path) -> tuple[dict[str, Any], bytes]:
         raise InputError(f"the ranker in {path} cannot be read ({reason}); save it again") from None
     if not isinstance(config, dict) or config.get("schema") != SCHEMA:
         raise InputError(
-            f"{path / 'config.json'} is not of schema {SCHEMA}, the one that this version reads; train the ranker again"
+            f"{path / 'config.json'} is not of schema {SCHEMA}, which this version reads: another version of parzc "
+            "wrote it; fit the ranker again and save it"
         )
     if config.get("sha256") != _digest(content):
         raise InputError(
@@ -141,15 +136,15 @@ def _card(record: Mapping[str, Any], counts: Mapping[str, float]) -> str:
     space = record["space"] or "any network"
     statistics = ", ".join(record["resolved"]["statistics"])
     scores = ", ".join(record["resolved"]["scores"]) or "none"
-    members = ", ".join(f"{name} {share:.2f}" for name, share in counts.items())
+    members = ", ".join(f"{name} {weight:.2f}" for name, weight in counts.items())
     return f"""# A parzc ranker
 
 Ranks architectures of: {space}. Preset `{record["preset"]}`, seed {record["seed"]}, fitted on {record["labelled"]}
 labelled ones.
 
-- Members, and how much each kind counts in a score: {members}
+- Members and their ensemble weights: {members}
 - Node statistics it reads: {statistics}
-- Network scores it reads: {scores}
+- Proxies it reads: {scores}
 - Encoder of the architecture's graph: {record["resolved"]["graph"]}
 - How they are defined, and all settings: `config.json`. Weights and scales: `model.safetensors`.
 

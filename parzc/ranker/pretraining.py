@@ -1,19 +1,15 @@
-"""Pre-training of a mixer without any label: predict hidden network scores from what else is known of a network."""
+"""Pre-training of a mixer without any label: predict hidden proxies from what else is known of a network."""
 
 import copy
 from collections import OrderedDict
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import joblib
 import torch
 from torch import Tensor, nn
 
+from parzc.encoding.inputs import TokenInputs
 from parzc.models.token_mixer import TokenMixer
-
-KEPT = 32
-"""Pre-trained mixers that a process remembers."""
-_kept: OrderedDict[str, dict[str, Tensor]] = OrderedDict()
 
 
 @dataclass(frozen=True)
@@ -25,7 +21,7 @@ class PretrainingConfig:
         batch: networks in one step.
         learning_rate: peak of the one-cycle schedule.
         weight_decay: decoupled.
-        hidden_tokens: share of the tokens that are hidden. The share of hidden scores is drawn anew for each network.
+        hidden_tokens: fraction of the tokens that are hidden. That of hidden proxies is drawn anew for each network.
     """
 
     steps: int = 1000
@@ -35,43 +31,63 @@ class PretrainingConfig:
     hidden_tokens: float = 0.3
 
 
-def pretrain(model: TokenMixer, pool: Sequence[Tensor], config: PretrainingConfig, seed: int) -> list[float]:
-    """Train everything but the head of `model` to tell hidden network scores, and block statistics, of networks.
+class WarmStart:
+    """Pre-trained mixers, for fits that begin alike: no label enters a pre-training, and labels come a few at a time.
+
+    `Ranker.fit` returns a ranker with a warm start (`warm_start_`), which may be handed to the next fit. It is used
+    there only if the untrained mixer, the pool, the settings and the seed are the same (a hash of all is compared);
+    otherwise the next fit pre-trains its own mixer and adds it. Results do not depend on it, only the time does.
+
+    Args:
+        most: mixers to keep; the one that was used longest ago goes first.
+    """
+
+    def __init__(self, most: int = 32) -> None:
+        self.most = most
+        self.states: OrderedDict[str, dict[str, Tensor]] = OrderedDict()
+
+    def pretrain(self, model: TokenMixer, pool: TokenInputs, config: PretrainingConfig, seed: int) -> None:
+        """Pre-train as the function `pretrain` does, or take the mixer that was pre-trained in the same way."""
+        tensors = [t.detach().cpu().numpy() for t in (*model.state_dict().values(), *pool.parts.values())]
+        key = joblib.hash((repr(model), config, seed, tensors))
+        if key in self.states:
+            model.load_state_dict(self.states[key])
+            model.eval()
+        else:
+            pretrain(model, pool, config, seed)
+            self.states[key] = {name: value.clone() for name, value in model.state_dict().items()}
+        self.states.move_to_end(key)
+        while len(self.states) > self.most:
+            self.states.popitem(last=False)
+
+
+def pretrain(model: TokenMixer, pool: TokenInputs, config: PretrainingConfig, seed: int) -> list[float]:
+    """Train everything but the head of `model` to predict hidden proxies, and all block statistics, of networks.
 
     Args:
         model: the mixer.
-        pool: tokens `(n, tokens, channels)`, network scores `(n, scores)`, block statistics `(n, columns)`, and
-            descriptions `(n, columns)` where they enter.
-        config: how.
+        pool: inputs of networks, labelled or not.
+        config: settings.
         seed: of networks, of what is hidden, dropout and drawn weights; the global random state is left alone.
 
     Returns:
-        The loss of each step: mean squared error over hidden scores, plus that over block statistics; none where there
-        is neither to tell.
+        The loss of each step: mean squared error over hidden proxies, plus that over block statistics; none where there
+        is neither to predict.
     """
-    tokens, scores, blocks, *description = pool
-    if not scores.shape[1] + blocks.shape[1]:
+    targets = pool.scores.shape[1], pool.blocks.shape[1]
+    if not sum(targets):
         return []
     history = []
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        tell = nn.Linear(model.norm.normalized_shape[0], scores.shape[1] + blocks.shape[1])
-        parameters = [p for name, p in model.named_parameters() if not name.startswith("head")] + [*tell.parameters()]
+        predict = nn.Linear(model.norm.normalized_shape[0], sum(targets))
+        parameters = [p for name, p in model.named_parameters() if not name.startswith("head")]
         options = {"lr": config.learning_rate, "weight_decay": config.weight_decay, "fused": True}
-        optimizer = torch.optim.AdamW(parameters, **options)  # type: ignore[arg-type]
+        optimizer = torch.optim.AdamW([*parameters, *predict.parameters()], **options)  # type: ignore[arg-type]
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.learning_rate, max(config.steps, 2))
         model.train()
         for _ in range(config.steps):
-            rows = torch.randint(len(tokens), (min(config.batch, len(tokens)),))
-            shown = (torch.rand(len(rows), scores.shape[1]) > torch.rand(len(rows), 1)).float()
-            seen = (torch.rand(len(rows), tokens.shape[1], 1) > config.hidden_tokens).float()
-            described = [part[rows] for part in description]
-            told = tell(model.embed(tokens[rows] * seen, scores[rows], shown, described))
-            of_scores, of_blocks = torch.split(told, [scores.shape[1], blocks.shape[1]], dim=1)
-            hidden = 1 - shown
-            loss = ((of_scores - scores[rows]).square() * hidden).sum() / hidden.sum().clamp_min(1)
-            if blocks.shape[1]:
-                loss = loss + (of_blocks - blocks[rows]).square().mean()
+            loss = _loss(model, predict, pool, config)
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
@@ -81,22 +97,19 @@ def pretrain(model: TokenMixer, pool: Sequence[Tensor], config: PretrainingConfi
     return history
 
 
-def pretrain_once(model: TokenMixer, pool: Sequence[Tensor], config: PretrainingConfig, seed: int) -> None:
-    """Pre-train as `pretrain` does, or recall what this process has learned from the same start, pool and seed.
-
-    Labels come a few at a time, and no label enters: a ranker that is fitted again need not begin anew.
-    """
-    tensors = [t.detach().cpu().numpy() for t in (*model.state_dict().values(), *pool)]
-    key = joblib.hash((repr(model), config, seed, tensors))
-    if key in _kept:
-        model.load_state_dict(_kept[key])
-        model.eval()
-    else:
-        pretrain(model, pool, config, seed)
-        _kept[key] = {name: value.clone() for name, value in model.state_dict().items()}
-    _kept.move_to_end(key)
-    while len(_kept) > KEPT:
-        _kept.popitem(last=False)
+def _loss(model: TokenMixer, predict: nn.Linear, pool: TokenInputs, config: PretrainingConfig) -> Tensor:
+    """Return the loss of a batch of networks that is drawn, as is what is hidden of them."""
+    batch = pool[torch.randint(len(pool), (min(config.batch, len(pool)),))]
+    count, scores, blocks = len(batch), batch.scores, batch.blocks
+    shown = (torch.rand(count, scores.shape[1]) > torch.rand(count, 1)).float()
+    seen = (torch.rand(count, batch.tokens.shape[1], 1) > config.hidden_tokens).float()
+    predicted = predict(model.embed(replace(batch, tokens=batch.tokens * seen), shown))
+    of_scores, of_blocks = torch.split(predicted, [scores.shape[1], blocks.shape[1]], dim=1)
+    hidden = 1 - shown
+    loss: Tensor = ((of_scores - scores).square() * hidden).sum() / hidden.sum().clamp_min(1)
+    if blocks.shape[1]:
+        loss = loss + (of_blocks - blocks).square().mean()
+    return loss
 
 
 def continued(model: TokenMixer, seed: int) -> TokenMixer:

@@ -1,9 +1,10 @@
-"""The training loop of every learned ranker."""
+"""The training loop of the neural networks of a ranker."""
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -12,10 +13,12 @@ from parzc.errors import InputError
 from parzc.models.bayesian import kl_divergence
 from parzc.ranker.losses import LOSSES, diff_kendall
 
+Rows = TypeVar("Rows", bound=Any)
+
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """How a ranker is trained.
+    """How a network is trained.
 
     Args:
         loss: name in `LOSSES`, or several of them joined by `+`, whose sum is taken.
@@ -25,7 +28,7 @@ class TrainingConfig:
         learning_rate: peak learning rate of Adam.
         weight_decay: of Adam; added to the gradient, or decoupled from it where `decoupled`.
         decoupled: AdamW instead of Adam.
-        warmup: share of the steps over which the learning rate rises before its cosine decay.
+        warmup: fraction of the steps over which the learning rate rises before its cosine decay.
         kl_weight: weight of the Kullback-Leibler divergence from the prior, over the number of labels.
     """
 
@@ -45,16 +48,14 @@ class TrainingConfig:
                 raise InputError(f"there is no loss '{name}'; choose one of {', '.join(LOSSES)}, or a sum of them")
 
 
-def train(
-    model: nn.Module, inputs: tuple[Tensor, ...], labels: Tensor, config: TrainingConfig, seed: int
-) -> list[float]:
+def train(model: nn.Module, inputs: Rows, labels: Tensor, config: TrainingConfig, seed: int) -> list[float]:
     """Fit `model` to the order (or values) of `labels` and leave it in evaluation mode.
 
     Args:
-        model: maps a batch of each of `inputs` to scores `(batch,)`.
-        inputs: tensors with one row for each labelled architecture, `(n, ...)`.
+        model: maps `inputs[rows]` to scores `(rows,)`.
+        inputs: one row for each labelled architecture; a tensor, or `parzc.encoding.inputs.Inputs`.
         labels: `(n,)`, bigger is better.
-        config: how.
+        config: settings.
         seed: of batches, dropout and drawn weights; the global random state is left alone.
 
     Returns:
@@ -73,7 +74,7 @@ def train(
         for _ in range(config.epochs):
             total = 0.0
             for rows in torch.split(torch.randperm(n), size):
-                loss = loss_of(model(*(x[rows] for x in inputs)), targets[rows])
+                loss = loss_of(model(inputs[rows]), targets[rows])
                 if config.kl_weight:
                     loss = loss + config.kl_weight / n * kl_divergence(model)
                 optimizer.zero_grad()

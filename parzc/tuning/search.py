@@ -24,6 +24,7 @@ from parzc.evaluation.metrics import kendall_tau
 from parzc.features import FeatureTable
 from parzc.ranker.estimator import Ranker
 from parzc.ranker.presets import get_preset
+from parzc.ranker.pretraining import WarmStart
 from parzc.tuning.sharing import Worker
 from parzc.tuning.spaces import Search, own_settings, search_space, suggest
 from parzc.tuning.storage import Location, check_identity, open_storage, open_study
@@ -40,12 +41,14 @@ class Tuned:
         kendall: their mean Kendall tau over the folds.
         trials: number of trials that have finished, pruned ones included.
         study: the study itself.
+        warm_start: mixers that trials of this process have pre-trained, for `Ranker.fit`.
     """
 
     settings: dict[str, Any]
     kendall: float
     trials: int
     study: optuna.Study = field(compare=False, repr=False)
+    warm_start: WarmStart = field(default_factory=WarmStart, compare=False, repr=False)
 
 
 def tune(
@@ -104,13 +107,15 @@ def tune(
     shared = open_study(store, study, storage, identity)
     worker = Worker(shared, store, trials)
     parts = _folds(features, folds, seed)
-    own = own_settings(get_preset(preset).override(fixed), search)
+    own = own_settings(get_preset(preset, space).override(fixed), search)
+    warm_start = WarmStart()
 
     def evaluate(trial: optuna.Trial) -> float:
         values: list[float] = []
         chosen = fixed | suggest(trial, search)
         for fold, (train, test) in enumerate(parts):
-            ranker = Ranker(preset, space, seed, chosen).fit(features[train], accuracies[train], unlabelled)
+            ranker = Ranker(preset, space, seed, chosen)
+            ranker.fit(features[train], accuracies[train], unlabelled, warm_start)
             values.append(float(np.nan_to_num(kendall_tau(ranker.predict(features[test]), accuracies[test]), nan=-1.0)))
             trial.report(float(np.mean(values)), fold)
             if fold < len(parts) - 1 and trial.should_prune():
@@ -126,7 +131,7 @@ def tune(
         progress(_line(shared, store.get_trial(trial_id), place, trials))
     check_identity(shared, storage, identity)
     best = max(_complete(worker), key=lambda trial: trial.value)
-    return Tuned(fixed | best.params, best.value, len(worker.finished()), shared)
+    return Tuned(fixed | best.params, best.value, len(worker.finished()), shared, warm_start)
 
 
 def _check(features: FeatureTable, accuracies: NDArray[np.float64], trials: int, folds: int, search: Search) -> None:
@@ -209,7 +214,7 @@ def _identity(
         "preset": preset,
         "encoder": fixed.get("graph", "none"),
         "search": {name: _described(among) for name, among in search.items()},
-        "setting": dataclasses.asdict(get_preset(preset).override(fixed)),
+        "setting": dataclasses.asdict(get_preset(preset, space).override(fixed)),
         "labels": f"{len(features)} networks ({_digest([labels.encode()])})",
         "features": _digest(_content(features)),
         "unlabelled": "none" if unlabelled is None else f"{len(unlabelled)} ({_digest(_content(unlabelled))})",
@@ -293,7 +298,7 @@ class TunedRanker:
             progress=self.progress,
         )
         self.ranker_ = Ranker(self.preset, self.space, self.seed, self.tuned_.settings)
-        self.ranker_.fit(features, accuracies, unlabelled)
+        self.ranker_.fit(features, accuracies, unlabelled, self.tuned_.warm_start)
         return self
 
     def predict(self, features: FeatureTable) -> NDArray[np.float64]:

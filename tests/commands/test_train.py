@@ -19,9 +19,9 @@ from parzc.commands._run import read_features
 from parzc.datasets import get_space
 from parzc.errors import InputError
 from parzc.evaluation import importance
+from parzc.evaluation.baselines import BASELINES
 from parzc.evaluation.protocol import METRICS
 from parzc.features import shipped
-from parzc.models.baselines import BASELINES
 from parzc.ranker import Ranker
 
 SPACE = get_space("nb201")

@@ -10,7 +10,7 @@ from optuna.distributions import IntDistribution
 from parzc.commands import evaluate, train
 from parzc.commands._run import read_features
 from parzc.datasets import get_space
-from parzc.models.baselines import BASELINES
+from parzc.evaluation.baselines import BASELINES
 from parzc.ranker import Ranker, presets
 from parzc.tuning import spaces
 

@@ -12,7 +12,7 @@ from parzc.commands import train
 from parzc.commands._run import read_features
 from parzc.datasets import get_space
 from parzc.evaluation import importance
-from parzc.models.baselines import BASELINES
+from parzc.evaluation.baselines import BASELINES
 from parzc.ranker import Ranker
 from parzc.tuning import load_study, search, spaces, tune
 

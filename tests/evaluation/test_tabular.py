@@ -7,13 +7,13 @@ from sklearn.base import clone
 
 from parzc.encoding.scaling import normal_scores
 from parzc.errors import InputError
+from parzc.evaluation.baselines import BASELINES
 from parzc.evaluation.metrics import kendall_tau
 from parzc.evaluation.tabular import TabularRanker, tabular_learners
-from parzc.models.baselines import BASELINES
 from parzc.ranker import Ranker
 from parzc.ranker.assembly import make_encoder
-from parzc.ranker.label_scale import standard_scores
 from parzc.ranker.presets import PRESETS, get_preset
+from parzc.ranker.target_transform import standard_scores
 
 TABLE, LABELS = table(100)
 every_method = pytest.mark.parametrize("method", BASELINES)
@@ -43,7 +43,7 @@ def test_the_inputs_are_those_of_the_ranker(preset):
     encoder = make_encoder(get_preset(preset), "nb201").fit(TABLE)
     expected = np.concatenate([x.reshape(50, -1) for x in encoder.transform(TABLE[50:])], axis=1)
     np.testing.assert_array_equal(learner._matrix(TABLE[50:]), expected)
-    few = {"training.epochs": 1, "members": 1, "pretraining.steps": 1}
+    few = {"training.epochs": 1, "mixers": 1, "pretraining.steps": 1}
     ranker = Ranker(preset, "nb201", settings=few).fit(TABLE[:50], LABELS[:50], TABLE)
     sizes = [int(np.prod(x.shape[1:])) for x in ranker._inputs(TABLE[50:])]
     assert learner._matrix(TABLE[50:]).shape == (50, sum(sizes))

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy.stats import norm
 
 from parzc.evaluation.uncertainty import probability_above, rank_intervals
-from parzc.ranker.acquisition import expected_best
+from parzc.ranker.acquisition import q_expected_improvement
 
 INF, NAN = math.inf, math.nan
 numbers = st.floats(-50, 50)
@@ -141,14 +141,14 @@ def test_the_seed_decides_and_the_random_state_is_left_alone():
 
 def test_what_is_certain_is_taken_in_the_order_of_the_scores():
     scores = np.array([0.3, 2.0, -1.0, 1.0, 1.5])
-    assert expected_best(scores, np.zeros((5, 5)), 5) == [1, 4, 3, 0, 2]
+    assert q_expected_improvement(scores, np.zeros((5, 5)), 5) == [1, 4, 3, 0, 2]
 
 
 def test_a_twin_of_a_chosen_one_adds_nothing():
     scores = np.array([1.0, 1.0, 0.5, 0.0])
     twins = np.array([[1.0, 1.0, 0, 0], [1.0, 1.0, 0, 0], [0, 0, 0.04, 0], [0, 0, 0, 0.01]])
-    assert expected_best(scores, twins, 4)[:2] == [0, 2]
-    assert sorted(expected_best(scores, twins, 4)) == [0, 1, 2, 3]
+    assert q_expected_improvement(scores, twins, 4)[:2] == [0, 2]
+    assert sorted(q_expected_improvement(scores, twins, 4)) == [0, 1, 2, 3]
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -156,7 +156,7 @@ def test_the_second_one_makes_the_expected_maximum_largest(seed):
     rng = np.random.default_rng(seed)
     scores, root = rng.normal(size=6), rng.normal(size=(6, 6))
     covariance = root @ root.T / 4
-    first, second = expected_best(scores, covariance, 2, seed, draws=40_000)
+    first, second = q_expected_improvement(scores, covariance, 2, seed, draws=40_000)
     assert first == scores.argmax()
     # Clark, "The greatest of a finite set of random variables", 1961: the expected maximum of two normal variables.
     spread = np.sqrt(np.diag(covariance) + covariance[first, first] - 2 * covariance[first]).clip(1e-12)
@@ -170,6 +170,6 @@ def test_the_second_one_makes_the_expected_maximum_largest(seed):
 def test_the_same_seed_chooses_the_same():
     rng = np.random.default_rng(1)
     scores, root = rng.normal(size=30), rng.normal(size=(30, 3))
-    chosen = expected_best(scores, root @ root.T, 8, seed=4)
-    assert chosen == expected_best(scores, root @ root.T, 8, seed=4) and len(set(chosen)) == 8
-    assert chosen[:3] == expected_best(scores, root @ root.T, 3, seed=4)
+    chosen = q_expected_improvement(scores, root @ root.T, 8, seed=4)
+    assert chosen == q_expected_improvement(scores, root @ root.T, 8, seed=4) and len(set(chosen)) == 8
+    assert chosen[:3] == q_expected_improvement(scores, root @ root.T, 3, seed=4)

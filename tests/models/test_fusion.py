@@ -5,14 +5,16 @@ import torch
 from graphs import OPERATIONS, batch
 from torch import nn
 
+from parzc.encoding.inputs import Graphs, PaddedInputs
 from parzc.models.bayesian import BayesianLinear, kl_divergence, sample_weights
-from parzc.models.fusion import GRAPHS, FusedRanker, graph_encoder
+from parzc.models.fusion import GRAPHS, FusedRanker, StatisticsRanker, graph_encoder
 from parzc.models.gcn import GCN
 from parzc.models.mixer import MABN
 from parzc.models.pinat import PINAT
 
 GRAPH_BATCH = batch(sizes=[6, 4, 7])
 STATISTICS = torch.rand(3, 20, generator=torch.Generator().manual_seed(4))
+INPUTS = PaddedInputs(STATISTICS, Graphs(*GRAPH_BATCH))
 
 
 def fused(graph="gcn", **options):
@@ -28,14 +30,23 @@ def test_the_score_is_two_layers_on_the_sum():
     added = model.nodes.head(model.nodes.embed(STATISTICS)) + model.graph(*GRAPH_BATCH)
     hidden = (added @ inside.weight.T + inside.bias).clamp(min=0)
     expected = hidden @ last.weight[0] + last.bias
-    torch.testing.assert_close(model(STATISTICS, *GRAPH_BATCH), expected)
+    torch.testing.assert_close(model(INPUTS), expected)
     assert added.shape == hidden.shape == (3, 64) and expected.shape == (3,)
 
 
 def test_one_network_gets_one_score():
     model = fused().eval()
-    one = [x[:1] for x in (STATISTICS, *GRAPH_BATCH)]
-    torch.testing.assert_close(model(*one), model(STATISTICS, *GRAPH_BATCH)[:1])
+    torch.testing.assert_close(model(INPUTS[:1]), model(INPUTS)[:1])
+
+
+def test_without_graphs_there_is_no_score():
+    with pytest.raises(ValueError, match=r"^the graphs of the architectures are missing$"):
+        fused()(PaddedInputs(STATISTICS))
+
+
+def test_node_statistics_alone_are_scored_by_their_model():
+    model = MABN(20, segments=4, segment_size=8, dim=32, depth=2).eval()
+    assert torch.equal(StatisticsRanker(model)(INPUTS), model(STATISTICS))
 
 
 def test_the_embedding_of_the_nodes_comes_from_the_bayesian_head():
@@ -50,7 +61,7 @@ def test_the_embedding_of_the_nodes_comes_from_the_bayesian_head():
 @pytest.mark.parametrize("graph", GRAPHS)
 def test_every_parameter_gets_a_gradient(graph):
     model = fused(graph)
-    model(STATISTICS, *GRAPH_BATCH).square().sum().backward()
+    model(INPUTS).square().sum().backward()
     for name, parameter in model.named_parameters():
         assert parameter.grad is not None and parameter.grad.abs().sum() > 0, name
 
@@ -58,13 +69,13 @@ def test_every_parameter_gets_a_gradient(graph):
 @pytest.mark.parametrize("graph", GRAPHS)
 def test_evaluation_is_deterministic_and_drawn_weights_are_not(graph):
     model = fused(graph).eval()
-    first = model(STATISTICS, *GRAPH_BATCH)
-    assert torch.equal(model(STATISTICS, *GRAPH_BATCH), first)
+    first = model(INPUTS)
+    assert torch.equal(model(INPUTS), first)
     with sample_weights(model, 3):
-        drawn = model(STATISTICS, *GRAPH_BATCH)
+        drawn = model(INPUTS)
     assert not torch.equal(drawn, first)
     with sample_weights(model, 3):
-        assert torch.equal(model(STATISTICS, *GRAPH_BATCH), drawn)
+        assert torch.equal(model(INPUTS), drawn)
 
 
 def test_encoders_are_found_by_name():

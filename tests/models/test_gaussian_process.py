@@ -188,7 +188,7 @@ def test_a_search_that_goes_astray_comes_back():
 def test_held_out_labels_are_told_as_without_them(shapes):
     process, _, labels, _ = fitted(12, shapes)
     covariance = (process.factor @ process.factor.T).numpy()
-    found = process.held_out(labels).numpy()
+    found = process.leave_one_out_mean(labels).numpy()
     for i in range(12):
         rest = [j for j in range(12) if j != i]
         expected = covariance[i, rest] @ np.linalg.solve(covariance[np.ix_(rest, rest)], labels.numpy()[rest])

@@ -68,7 +68,7 @@ def test_the_folder_says_what_the_ranker_is(ranker, tmp_path):
     assert config["sha256"] == hashlib.sha256(content).hexdigest()
     tensors = load_file(tmp_path / "model.safetensors")
     np.testing.assert_array_equal(tensors["encoder.scores"].numpy(), ranker.encoder_.arrays["scores"])
-    assert sum(name.startswith("members.1.") for name in tensors) == len(ranker.members_[1].state_dict())
+    assert sum(name.startswith("members.1.") for name in tensors) == len(ranker.ensemble_.members_[1].state_dict())
     card = (tmp_path / "card.md").read_text()
     assert "Ranks architectures of: nb201. Preset `default`, seed 0, fitted on 50\nlabelled ones." in card
     assert "score: 2 neural networks 0.33, gaussian_process 0.33, boosted_trees 0.33\n" in card
@@ -242,20 +242,20 @@ def test_code_in_the_config_is_text(folder, tmp_path, entry):
 @pytest.mark.parametrize(
     "changes",
     [
-        {"resolved__members": 10**9},
-        {"resolved__members": 1},
-        {"resolved__members": -2},
-        {"resolved__members": "2"},
-        {"resolved__beside": []},
-        {"resolved__beside": ["gaussian_process"]},
-        {"resolved__beside": ["boosted_trees", "gaussian_process"]},
-        {"resolved__beside": ["gaussian_process", "gaussian_process"]},
-        {"resolved__beside": ["gaussian_process", "forest"]},
-        {"resolved__beside": ["gaussian_process", ["boosted_trees"]]},
-        {"resolved__beside": "gaussian_process"},
-        {"resolved__beside": None},
-        {"resolved__beside": 2},
-        {"resolved__members": 1, "resolved__beside": ["gaussian_process", "boosted_trees", "boosted_trees"]},
+        {"resolved__mixers": 10**9},
+        {"resolved__mixers": 1},
+        {"resolved__mixers": -2},
+        {"resolved__mixers": "2"},
+        {"resolved__others": []},
+        {"resolved__others": ["gaussian_process"]},
+        {"resolved__others": ["boosted_trees", "gaussian_process"]},
+        {"resolved__others": ["gaussian_process", "gaussian_process"]},
+        {"resolved__others": ["gaussian_process", "forest"]},
+        {"resolved__others": ["gaussian_process", ["boosted_trees"]]},
+        {"resolved__others": "gaussian_process"},
+        {"resolved__others": None},
+        {"resolved__others": 2},
+        {"resolved__mixers": 1, "resolved__others": ["gaussian_process", "boosted_trees", "boosted_trees"]},
         {"resolved__pretraining": {"momentum": 0.9}},
         {"resolved__pretraining": None},
         {"resolved__blocks": []},

@@ -9,7 +9,7 @@ from parzc.datasets import list_spaces
 from parzc.errors import InputError
 from parzc.features import list_proxies, list_statistics, shipped
 from parzc.models.fusion import GRAPHS
-from parzc.ranker.assembly import make_beside, make_encoder
+from parzc.ranker.assembly import make_encoder, make_member
 from parzc.ranker.presets import DESCRIBED, GRAPH_SETTINGS, PRESETS, Preset, get_preset, settings_of
 from parzc.ranker.pretraining import PretrainingConfig
 from parzc.ranker.training import TrainingConfig
@@ -21,7 +21,7 @@ BASE = Preset(
     model="token_mixer",
     model_args={"dim": 8, "depth": 2},
     training=TrainingConfig(epochs=7, batch=3),
-    members=2,
+    mixers=2,
 )
 
 
@@ -29,11 +29,11 @@ BASE = Preset(
     ("settings", "changes"),
     [
         ({}, {}),
-        ({"members": 5}, {"members": 5}),
+        ({"mixers": 5}, {"mixers": 5}),
         ({"statistics": ["fisher", "snip"]}, {"statistics": ("fisher", "snip")}),
         ({"scores": ()}, {"scores": ()}),
         ({"blocks": ["trainability"]}, {"blocks": ("trainability",)}),
-        ({"beside": ["boosted_trees"]}, {"beside": ("boosted_trees",)}),
+        ({"others": ["boosted_trees"]}, {"others": ("boosted_trees",)}),
         ({"encoder": "padded", "model": "mabn"}, {"encoder": "padded", "model": "mabn"}),
         ({"graph": "none"}, {"graph": "none"}),
         ({"graph.depth": 1}, {"graph_args": {"depth": 1}}),
@@ -72,7 +72,7 @@ def test_a_graph_brings_its_settings_unless_others_are_given(graph):
 
 def test_overriding_leaves_the_preset_alone():
     before = asdict(BASE)
-    BASE.override({"model.dim": 99, "training.epochs": 1, "members": 9})
+    BASE.override({"model.dim": 99, "training.epochs": 1, "mixers": 9})
     assert asdict(BASE) == before
     with pytest.raises(FrozenInstanceError):
         BASE.members = 9
@@ -112,7 +112,7 @@ def test_presets_name_what_there_is(name):
     assert (preset.encoder, preset.model) in {("padded", "mabn"), ("tokens", "token_mixer")}
     assert set(preset.blocks) <= {"expressivity", "trainability"}
     shapes = [(5, 4), (2,), (0,), (11,), (6,), (8,)]
-    assert all(make_beside(name, 9, shapes) for name in (*preset.beside, *DESCRIBED["beside"]))
+    assert all(make_member(name, 9, shapes) for name in (*preset.beside, *DESCRIBED["others"]))
     assert preset.model == "token_mixer" or not (preset.beside or preset.blocks or preset.pretraining.steps)
 
 
@@ -126,7 +126,7 @@ def test_default_reads_descriptions_in_all_spaces_but_nb201(space):
     assert settings_of("paper", space) == {}
     # What is set wins, in either direction.
     for wanted in (False, True):
-        settings = {**settings_of("default", space), "described": wanted}
+        settings = {**settings_of("default", space), "arch_encoding": wanted}
         assert get_preset("default").override(settings).described is wanted
 
 

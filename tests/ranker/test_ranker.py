@@ -25,7 +25,7 @@ from parzc.models.gaussian_process import GaussianProcess
 from parzc.models.token_mixer import TokenMixer
 from parzc.models.trees import BoostedTrees
 from parzc.ranker import Ranker, pretraining, training
-from parzc.ranker.assembly import make_encoder, make_model
+from parzc.ranker.assembly import make_encoder, make_network
 from parzc.ranker.presets import PRESETS
 from parzc.ranker.pretraining import continued, pretrain
 
@@ -45,7 +45,7 @@ def test_it_learns_from_the_labels_given(ranker):
 
 
 def test_only_the_order_of_the_labels_enters_the_networks_and_the_process_where_it_tells_more():
-    far, settings = np.exp(LABELS[:50]), SMALL | {"beside": ("gaussian_process",)}
+    far, settings = np.exp(LABELS[:50]), SMALL | {"others": ("gaussian_process",)}
     first, other = (
         Ranker("default", "nb201", settings=settings).fit(TRAIN, labels) for labels in (far, far**2 / 7 + 90)
     )
@@ -61,12 +61,12 @@ def test_the_seed_decides(preset):
 
 
 def test_the_members_of_one_ranker_differ_and_are_averaged():
-    ranker = fitted(members=3, **{"training.epochs": 3})
+    ranker = fitted(mixers=3, **{"training.epochs": 3})
     inputs = ranker._inputs(TEST)
     with torch.no_grad():
-        raw = np.stack([member(*inputs).double().numpy() for member in ranker.members_])
-        pool = np.stack([member(*ranker._inputs(TRAIN)).double().numpy() for member in ranker.members_])
-    kinds = [type(member) for member in ranker.members_]
+        raw = np.stack([member(*inputs).double().numpy() for member in ranker.ensemble_.members_])
+        pool = np.stack([member(*ranker._inputs(TRAIN)).double().numpy() for member in ranker.ensemble_.members_])
+    kinds = [type(member) for member in ranker.ensemble_.members_]
     assert kinds == [TokenMixer] * 3 + [GaussianProcess, BoostedTrees]
     assert len(np.unique(raw.round(6), axis=0)) == 5
 
@@ -79,19 +79,21 @@ def test_the_members_of_one_ranker_differ_and_are_averaged():
     of_pool = mean((pool - pool.mean(1)[:, None]) / pool.std(1)[:, None])
     expected = (mean(standard) - of_pool.mean()) / of_pool.std()
     np.testing.assert_allclose(ranker.predict(TEST), expected, rtol=1e-6, atol=1e-7)
-    np.testing.assert_allclose(ranker.offset_, [*pool.mean(1), of_pool.mean()], rtol=1e-5, atol=1e-7)
-    np.testing.assert_allclose(ranker.scale_, [*pool.std(1), of_pool.std()], rtol=1e-5)
+    np.testing.assert_allclose(ranker.ensemble_.offset_, [*pool.mean(1), of_pool.mean()], rtol=1e-5, atol=1e-7)
+    np.testing.assert_allclose(ranker.ensemble_.scale_, [*pool.std(1), of_pool.std()], rtol=1e-5)
 
 
 def test_networks_alone_are_averaged():
-    ranker = fitted(members=2, beside=(), **{"training.epochs": 3})
+    ranker = fitted(mixers=2, others=(), **{"training.epochs": 3})
     inputs, pool = ranker._inputs(TEST), ranker._inputs(TRAIN)
     with torch.no_grad():
-        raw, of_pool = (np.stack([model(*x).double().numpy() for model in ranker.members_]) for x in (inputs, pool))
+        raw, of_pool = (
+            np.stack([model(*x).double().numpy() for model in ranker.ensemble_.members_]) for x in (inputs, pool)
+        )
     mean = ((raw - of_pool.mean(1)[:, None]) / of_pool.std(1)[:, None]).mean(0)
     spread = ((of_pool - of_pool.mean(1)[:, None]) / of_pool.std(1)[:, None]).mean(0).std()
     np.testing.assert_allclose(ranker.predict(TEST), mean / spread, rtol=1e-5, atol=1e-6)
-    assert len(ranker.offset_) == len(ranker.scale_) == 3
+    assert len(ranker.ensemble_.offset_) == len(ranker.ensemble_.scale_) == 3
 
 
 def test_fitting_leaves_the_random_state_alone():
@@ -132,9 +134,9 @@ def test_the_distribution_is_around_the_prediction(either):
 
 
 def test_the_deviation_grows_with_the_disagreement_of_the_members():
-    ranker = fitted(members=2, beside=(), **{"training.epochs": 2})
+    ranker = fitted(mixers=2, others=(), **{"training.epochs": 2})
     _, before = ranker.predict_dist(TEST)
-    ranker.offset_[1] += 100 * ranker.scale_[1]
+    ranker.ensemble_.offset_[1] += 100 * ranker.ensemble_.scale_[1]
     _, after = ranker.predict_dist(TEST)
     # Two members 100 apart have a standard deviation of 50.
     np.testing.assert_allclose(after, 50, rtol=0.2)
@@ -142,7 +144,7 @@ def test_the_deviation_grows_with_the_disagreement_of_the_members():
 
 
 def test_the_deviation_is_that_of_the_gaussian_process_where_there_is_one(ranker):
-    process, inputs = ranker.members_[2], ranker._inputs(TEST)
+    process, inputs = ranker.ensemble_.members_[2], ranker._inputs(TEST)
     with torch.no_grad():
         expected = process.variance(*inputs).sqrt().numpy() / process(*ranker._inputs(TRAIN)).numpy().std()
     _, deviation = ranker.predict_dist(TEST)
@@ -150,13 +152,13 @@ def test_the_deviation_is_that_of_the_gaussian_process_where_there_is_one(ranker
 
 
 def test_members_beside_may_be_left_out():
-    trees = fitted(beside=("boosted_trees",), **{"training.epochs": 1})
-    assert [type(member) for member in trees.members_] == [TokenMixer] * 2 + [BoostedTrees]
+    trees = fitted(others=("boosted_trees",), **{"training.epochs": 1})
+    assert [type(member) for member in trees.ensemble_.members_] == [TokenMixer] * 2 + [BoostedTrees]
     assert (trees.predict_dist(TEST)[1] > 0).all()
     with pytest.raises(InputError, match=r"^there is no member 'forest'; choose among gaussian_process, .*_forest$"):
-        fitted(beside=("forest",), **{"training.epochs": 1})
-    process = fitted(members=0, beside=("gaussian_process",))
-    assert [type(member) for member in process.members_] == [GaussianProcess]
+        fitted(others=("forest",), **{"training.epochs": 1})
+    process = fitted(mixers=0, others=("gaussian_process",))
+    assert [type(member) for member in process.ensemble_.members_] == [GaussianProcess]
     assert np.isfinite(process.predict(TEST)).all()
 
 
@@ -164,16 +166,16 @@ def test_of_labels_that_are_far_apart_the_process_learns_the_order_and_the_trees
     labels = np.exp(4 * LABELS[:50])
     ranker = Ranker("default", "nb201", settings=SMALL).fit(TRAIN, labels)
     inputs, order = ranker._inputs(TRAIN), torch.from_numpy(normal_scores(labels))
-    process = GaussianProcess(50, ranker.shapes_).fit(inputs, order, inputs, 0)
+    process = GaussianProcess(50, ranker.ensemble_.shapes).fit(inputs, order, inputs, 0)
     trees = BoostedTrees().fit(inputs, torch.from_numpy((labels - labels.mean()) / labels.std()), 0)
-    for member, expected in zip(ranker.members_[2:], (process, trees), strict=True):
+    for member, expected in zip(ranker.ensemble_.members_[2:], (process, trees), strict=True):
         for name, value in expected.state_dict().items():
             torch.testing.assert_close(member.state_dict()[name], value)
 
 
 def test_a_ranker_may_read_node_statistics_alone():
     ranker = fitted(scores=(), blocks=())
-    assert ranker.shapes_[1:] == [(0,), (0,)]
+    assert ranker.ensemble_.shapes[1:] == [(0,), (0,)]
     assert kendall_tau(ranker.predict(TEST), LABELS[50:]) > 0.5
     assert np.isfinite(ranker.predict_dist(TEST)[1]).all() and len(ranker.suggest(TEST, 3)) == 3
 
@@ -182,7 +184,7 @@ def test_fitting_again_with_other_labels_recalls_the_pretraining(monkeypatch):
     pretrainings = []
     monkeypatch.setattr(pretraining, "_kept", OrderedDict())
     monkeypatch.setattr(pretraining, "pretrain", lambda *args: [pretrainings.append(args), pretrain(*args)])
-    settings = {"members": 1, "beside": (), "pretraining.steps": 3, "training.epochs": 2}
+    settings = {"mixers": 1, "others": (), "pretraining.steps": 3, "training.epochs": 2}
     first, again, other = (
         Ranker("default", "nb201", seed, settings).fit(TABLE[:n], LABELS[:n], TABLE)
         for seed, n in ((0, 20), (0, 30), (1, 30))
@@ -195,17 +197,17 @@ def test_fitting_again_with_other_labels_recalls_the_pretraining(monkeypatch):
 
 
 def test_pretraining_sees_the_unlabelled():
-    few = {"training.epochs": 1, "beside": (), "members": 1}
+    few = {"training.epochs": 1, "others": (), "mixers": 1}
     alone, more = (Ranker("default", "nb201", settings=SMALL | few) for _ in range(2))
     alone.fit(TRAIN, LABELS[:50], TRAIN)
     more.fit(TRAIN, LABELS[:50], TABLE)
-    expected = make_model(more.preset_, more.shapes_, 0)
+    expected = make_network(more.preset_, more.ensemble_.shapes, 0)
     pretrain(expected, more._inputs(TABLE), more.preset_.pretraining, 0)
     expected = continued(expected, 0)
     training.train(expected, more._inputs(TRAIN), torch.from_numpy(LABELS[:50]).float(), more.preset_.training, 0)
     for name, value in expected.state_dict().items():
-        assert torch.equal(more.members_[0].state_dict()[name], value)
-    assert not torch.equal(alone.members_[0].place, more.members_[0].place)
+        assert torch.equal(more.ensemble_.members_[0].state_dict()[name], value)
+    assert not torch.equal(alone.ensemble_.members_[0].place, more.ensemble_.members_[0].place)
 
 
 def test_pairs_are_ordered_as_often_as_is_said():
@@ -216,7 +218,7 @@ def test_pairs_are_ordered_as_often_as_is_said():
     for seed in range(2):
         order = np.random.default_rng(seed).permutation(500)
         train, test = order[:60], order[60:]
-        ranker = Ranker("default", "nb201", seed, SMALL | {"members": 1, "training.epochs": 30})
+        ranker = Ranker("default", "nb201", seed, SMALL | {"mixers": 1, "training.epochs": 30})
         scores, deviations = ranker.fit(features[train], labels[train], features).predict_dist(features[test])
         one, other = np.triu_indices(440, 1)
         said.append(probability_above(scores[one], deviations[one], scores[other], deviations[other]))
@@ -255,7 +257,7 @@ def test_a_clone_is_unfitted_and_fits_alike(ranker):
 @pytest.mark.parametrize("kind", ["table", "list"])
 def test_scikit_learn_cross_validates_it(kind):
     features = TRAIN if kind == "table" else networks(110)[0][:50]
-    ranker = Ranker(space="nb201", settings=SMALL | {"members": 1})
+    ranker = Ranker(space="nb201", settings=SMALL | {"mixers": 1})
     folds = KFold(2, shuffle=True, random_state=0)
     scores = cross_val_score(ranker, features, LABELS[:50], scoring=make_scorer(kendall_tau), cv=folds)
     expected = []
@@ -308,7 +310,7 @@ def test_two_networks_are_enough():
         ({"space": "nb999"}, "there is no search space 'nb999'"),
         ({"settings": {"training.epoch": 3}}, "there is no setting 'training.epoch'"),
         ({"settings": {"training.loss": "hinge"}}, "there is no loss 'hinge'"),
-        ({"settings": {"members": 0, "beside": []}}, "needs at least one member; set members to 1 or more"),
+        ({"settings": {"mixers": 0, "others": []}}, "needs at least one member; set members to 1 or more"),
     ],
 )
 def test_what_does_not_exist_is_named(arguments, sentence):
@@ -377,7 +379,7 @@ def test_the_menu_leads_to_it():
 
 def test_models_are_initialised_from_their_seed_alone():
     preset = PRESETS["default"].override(SMALL)
-    one, other = (make_model(preset, [(11, 22), (10,)], seed=5) for _ in range(2))
-    third = make_model(preset, [(11, 22), (10,)], seed=6)
+    one, other = (make_network(preset, [(11, 22), (10,)], seed=5) for _ in range(2))
+    third = make_network(preset, [(11, 22), (10,)], seed=6)
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
     assert not torch.equal(one.place, third.place)

@@ -48,7 +48,7 @@ def test_a_population_that_is_better_throughout_is_ranked_by_its_own_order():
 
 
 def test_shapes_stay_where_networks_have_other_blocks():
-    ranker, shapes = fitted(space=""), fitted(space="").shapes_
+    ranker, shapes = fitted(space=""), fitted(space="").ensemble_.shapes
     one = np.arange(len(TEST) + 1)
     kept = TEST.block_offsets[:-1]
     fewer = replace(

@@ -60,14 +60,14 @@ def test_node_statistics_enter_too():
 
 
 def test_the_model_is_the_one_asked_for(ranker):
-    (model,) = ranker.members_
+    (model,) = ranker.ensemble_.members_
     kind, dim = {"gcn": (GCN, 16), "pinat": (PINAT, 16)}[ranker.preset_.graph]
     assert type(model.graph) is kind and model.graph.dim == dim and model.nodes.head.out_features == dim
-    assert ranker.shapes_ == [(294,), (8, 7), (8, 8), (8,)]
+    assert ranker.ensemble_.shapes == [(294,), (8, 7), (8, 8), (8,)]
     with torch.no_grad():
         graphs = [torch.from_numpy(x) for x in graph_arrays(ARCHS[60:], SPACE)]
         raw = model(ranker._inputs(TEST)[0], *graphs).double().numpy()
-    np.testing.assert_allclose(ranker.predict(TEST), (raw - ranker.offset_[0]) / ranker.scale_[0])
+    np.testing.assert_allclose(ranker.predict(TEST), (raw - ranker.ensemble_.offset_[0]) / ranker.ensemble_.scale_[0])
 
 
 def test_a_saved_ranker_comes_back_to_the_last_bit(ranker, tmp_path):

@@ -5,20 +5,20 @@ import pytest
 from helpers import TEST
 
 from parzc.errors import InputError
-from parzc.ranker.acquisition import expected_best
+from parzc.ranker.acquisition import q_expected_improvement
 
 
 def test_suggestions_are_those_of_the_gaussian_process(ranker):
-    expected = ranker.members_[2].most_informative(ranker._inputs(TEST), 5, ranker.seed)
+    expected = ranker.ensemble_.members_[2].most_informative(ranker._inputs(TEST), 5, ranker.seed)
     assert ranker.suggest(TEST, 5) == expected and len(set(expected)) == 5
     assert ranker.suggest(TEST, 2) == expected[:2]
     assert sorted(ranker.suggest(TEST, 60)) == list(range(60))
 
 
 def test_the_best_one_is_sought_among_what_scores_best(ranker, monkeypatch):
-    scores, process = ranker.predict(TEST), ranker.members_[2]
-    covariance = process.covariance(*ranker._inputs(TEST)).numpy() / ranker.scale_[2] ** 2
-    expected = expected_best(scores, covariance, 5, ranker.seed)
+    scores, process = ranker.predict(TEST), ranker.ensemble_.members_[2]
+    covariance = process.covariance(*ranker._inputs(TEST)).numpy() / ranker.ensemble_.scale_[2] ** 2
+    expected = q_expected_improvement(scores, covariance, 5, ranker.seed)
     assert ranker.suggest(TEST, 5, "best") == expected and expected[0] == scores.argmax()
     monkeypatch.setattr("parzc.ranker.estimator.SHORTLIST", 6)
     assert set(ranker.suggest(TEST, 6, "best")) == {*np.argsort(-scores)[:6]}

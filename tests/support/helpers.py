@@ -18,7 +18,7 @@ EDGES = ("0-1", "1-2", "0-3")
 SMALL = {
     "training.loss": "diff_kendall", "training.alpha": 1.0, "training.epochs": 80, "training.batch": 0,
     "training.learning_rate": 1e-2, "training.weight_decay": 1e-2, "training.warmup": 0.2,
-    "model.dim": 32, "model.depth": 1, "model.dropout": 0.0, "members": 2, "pretraining.steps": 20,
+    "model.dim": 32, "model.depth": 1, "model.dropout": 0.0, "mixers": 2, "pretraining.steps": 20,
 }  # fmt: skip
 """Settings of the default preset that train in a fraction of a second."""
 SMALL_PAPER = {

@@ -25,7 +25,7 @@ SEARCH = {
 }
 """One epoch, or twelve, at one of a million rates."""
 QUICK = {name: value for name, value in SMALL.items() if name not in SEARCH}
-QUICK |= {"members": 1, "pretraining.steps": 0, "beside": ()}
+QUICK |= {"mixers": 1, "pretraining.steps": 0, "others": ()}
 
 
 def run(trials, **arguments):

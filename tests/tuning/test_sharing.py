@@ -102,7 +102,7 @@ def test_four_processes_finish_as_many_trials_as_are_wanted(tmp_path, begin):
     assert len({trial.user_attrs["owner"]["process"] for trial in finished}) > 1
     # A fifth comes too late, and learns the same.
     tuned = run(10, storage=path)
-    assert [tuned.settings | {"beside": []}, tuned.kendall, tuned.trials] == results[0]
+    assert [tuned.settings | {"others": []}, tuned.kendall, tuned.trials] == results[0]
     assert len(read(path)) == len(trials)
 
 

@@ -96,7 +96,7 @@ def test_own_settings_outside_the_ranges_are_moved_into_them():
         "model.dropout": FloatDistribution(0.0, 0.1),
         "training.loss": CategoricalDistribution(["mse", "diff_kendall"]),
         "training.alpha": CategoricalDistribution([1.0, 2.0]),
-        "members": IntDistribution(2, 3),
+        "mixers": IntDistribution(2, 3),
         "model.segment_expansion": FloatDistribution(1, 4),
     }
     assert own_settings(preset, among) == {
@@ -104,7 +104,7 @@ def test_own_settings_outside_the_ranges_are_moved_into_them():
         "training.epochs": 220,
         "model.dropout": 0.1,
         "training.loss": "diff_kendall",
-        "members": 2,
+        "mixers": 2,
     }
 
 
@@ -160,7 +160,7 @@ def test_every_setting_that_is_searched_is_one_of_the_preset(name, space, number
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_a_ranker_takes_the_settings_that_are_searched(preset):
-    quick = {"default": SMALL | {"members": 1}, "paper": SMALL_PAPER}[preset]
+    quick = {"default": SMALL | {"mixers": 1}, "paper": SMALL_PAPER}[preset]
     settings = corner(SEARCH_SPACES[preset, "none"], 0) | quick | {"training.epochs": 2}
     scores = Ranker(preset, "nb201", settings=settings).fit(TRAIN, TARGETS).predict(POOL)
     assert np.isfinite(scores).all() and len(np.unique(scores)) == 40

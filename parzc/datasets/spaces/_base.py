@@ -125,6 +125,8 @@ class Space(ABC):
         tasks: by name; the first is the one that is meant where none is named.
         slots: the places of the macro skeleton, in network order.
         operations: the labels that vertices of graphs may have.
+        preset_variant: variant of a ranker's preset that suits the space: `architecture` reads the architecture
+            encoding next to what was measured, `measured` does not (`parzc.ranker.presets`).
         columns: of a table, which together spell an architecture where there is no column `arch`.
         citation: where the space was published.
     """
@@ -135,6 +137,7 @@ class Space(ABC):
     slots: tuple[Slot, ...] = ()
     operations: tuple[str, ...] = ()
     columns: tuple[str, ...] = ("arch",)
+    preset_variant: str = "architecture"
 
     @property
     @abstractmethod

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from parzc.datasets import get_space
-from parzc.encoding.description import describe, telling
+from parzc.encoding.architecture import encode_archs, informative_columns
 from parzc.encoding.graphs import vocabulary
 from parzc.errors import InputError
 
@@ -23,7 +23,7 @@ AUTOFORMER_T = "embed_dim=192, mlp_ratio=3.5/3.5/3/3.5/3/3/4/4/3.5/4/3.5/4/3.5, 
 
 
 def summary(space, arch):
-    (row,) = describe([arch], space, 4)["summary"]
+    (row,) = encode_archs([arch], space, 4)["summary"]
     labels = len(vocabulary(space))
     return row[:labels].tolist(), row[labels : 2 * labels].tolist(), row[2 * labels :].tolist()
 
@@ -59,16 +59,16 @@ def test_a_transformer_by_hand():
 def test_places_by_hand():
     labels = [[1, 0, 0, 0, 0], [0, 1, 0, 0, 0], [0, 0, 0, 0, 1]]
     edges = [[0, 1, 1], [0, 0, 1], [0, 0, 0]]
-    (row,) = describe([RESIDUAL], NB101, 3)["places"]
+    (row,) = encode_archs([RESIDUAL], NB101, 3)["places"]
     assert row.tolist() == [*joined(labels), *joined(edges)]
     # Behind the cell is nothing: no label and no edge.
-    (row,) = describe([RESIDUAL], NB101, 4)["places"]
+    (row,) = encode_archs([RESIDUAL], NB101, 4)["places"]
     assert row.tolist() == [*joined(labels), *[0] * 5, *joined([*edge, 0] for edge in edges), *[0] * 4]
 
 
 def states(space, arch, vertices):
     labels = len(vocabulary(space))
-    return describe([arch], space, vertices)["states"].reshape(vertices, labels).tolist()
+    return encode_archs([arch], space, vertices)["states"].reshape(vertices, labels).tolist()
 
 
 def test_states_by_hand():
@@ -94,14 +94,14 @@ def test_the_state_on_a_chain_is_the_number_of_parts_so_far():
 
 
 def test_the_vertices_of_larger_graphs_are_cut():
-    found = describe([CELL, FULL], NB201, 3)
+    found = encode_archs([CELL, FULL], NB201, 3)
     labels = [[[1, 0, 0, 0, 0, 0, 0], [0, 0, 0, 1, 0, 0, 0], [0, 0, 0, 0, 1, 0, 0]]]
     labels += [[[1, 0, 0, 0, 0, 0, 0], [0, 0, 0, 0, 1, 0, 0], [0, 0, 0, 0, 1, 0, 0]]]
     edges = [0, 1, 1, *[0] * 6]
     assert found["places"].tolist() == [[*joined(rows), *edges] for rows in labels]
-    np.testing.assert_array_equal(found["states"], describe([CELL, FULL], NB201, 8)["states"][:, : 3 * 7])
+    np.testing.assert_array_equal(found["states"], encode_archs([CELL, FULL], NB201, 8)["states"][:, : 3 * 7])
     # The summary is that of the whole graph.
-    np.testing.assert_array_equal(found["summary"], describe([CELL, FULL], NB201, 8)["summary"])
+    np.testing.assert_array_equal(found["summary"], encode_archs([CELL, FULL], NB201, 8)["summary"])
 
 
 def paths_of(graph):
@@ -131,7 +131,7 @@ def counted(space, arch):
 @pytest.mark.parametrize("space", [NB101, DARTS, get_space("nds-amoeba")], ids=lambda space: space.name)
 def test_the_summary_is_that_of_all_paths_enumerated(space):
     archs = space.sample(20, 3)
-    found = describe(archs, space, 5)["summary"]
+    found = encode_archs(archs, space, 5)["summary"]
     expected = np.array([counted(space, arch) for arch in archs])
     np.testing.assert_allclose(found, expected, rtol=1e-12)
     labels = len(vocabulary(space))
@@ -158,14 +158,18 @@ def paths_to(graph, vertex):
 
 def test_of_columns_that_vary_states_alike_tell_once():
     columns = np.array([[1.0, 2, 5, 2, 0], [1, 3, 5, 3, 1], [1, 4, 5, 4, 0]])
-    assert telling("states", columns).tolist() == [1, 4]
-    assert telling("places", columns).tolist() == [1, 3, 4]
-    assert telling("states", columns[:1]).tolist() == [] == telling("summary", columns[:, :0]).tolist()
+    assert informative_columns("states", columns).tolist() == [1, 4]
+    assert informative_columns("places", columns).tolist() == [1, 3, 4]
+    assert (
+        informative_columns("states", columns[:1]).tolist()
+        == []
+        == informative_columns("summary", columns[:, :0]).tolist()
+    )
 
 
 def test_places_are_labels_and_edges_of_the_canonical_graph():
     archs = DARTS.sample(5, 1)
-    names, found = vocabulary(DARTS), describe(archs, DARTS, 24)["places"]
+    names, found = vocabulary(DARTS), encode_archs(archs, DARTS, 24)["places"]
     for row, arch in zip(found, archs, strict=True):
         graph = DARTS.graph(DARTS.canonical(arch))
         assert [names[i] for i in row[: 24 * len(names)].reshape(24, -1).argmax(1)] == [*graph.operations]
@@ -175,16 +179,16 @@ def test_places_are_labels_and_edges_of_the_canonical_graph():
 
 def test_architectures_of_one_function_have_one_description():
     twin = "|none~0|+|none~0|none~1|+|skip_connect~0|nor_conv_1x1~1|avg_pool_3x3~2|"
-    one, other = (describe([arch], NB201, 8) for arch in (twin, NB201.canonical(twin)))
+    one, other = (encode_archs([arch], NB201, 8) for arch in (twin, NB201.canonical(twin)))
     assert NB201.canonical(twin) != twin
     assert all(np.array_equal(one[name], other[name]) for name in one)
 
 
 def test_rows_do_not_depend_on_each_other():
     archs = [INCEPTION, RESIDUAL, *NB101.sample(4, 0)]
-    together = describe(archs, NB101, 5)
+    together = encode_archs(archs, NB101, 5)
     for name, columns in together.items():
-        alone = np.concatenate([describe([arch], NB101, 5)[name] for arch in archs])
+        alone = np.concatenate([encode_archs([arch], NB101, 5)[name] for arch in archs])
         np.testing.assert_array_equal(columns, alone)
 
 
@@ -194,7 +198,7 @@ def test_the_number_of_columns_is_that_of_the_space(space, vertices):
     labels = len(vocabulary(space))
     columns = {"places": vertices * (labels + vertices), "summary": 2 * labels + 5, "states": vertices * labels}
     for archs in ((), space.sample(3, 0)):
-        found = describe(archs, space, vertices)
+        found = encode_archs(archs, space, vertices)
         assert {name: x.shape for name, x in found.items()} == {name: (len(archs), n) for name, n in columns.items()}
         assert {x.dtype for x in found.values()} == {np.dtype(np.float64)}
 
@@ -202,4 +206,4 @@ def test_the_number_of_columns_is_that_of_the_space(space, vertices):
 @pytest.mark.parametrize("space", [NB101, NB201, DARTS, TINY], ids=lambda space: space.name)
 def test_what_is_no_architecture_is_named(space):
     with pytest.raises(InputError, match=r"^a row of features has no graph: 'net-3' is not .*; name each row by its "):
-        describe([*space.sample(1, 0), "net-3"], space, 4)
+        encode_archs([*space.sample(1, 0), "net-3"], space, 4)

@@ -11,7 +11,7 @@ from scipy.stats import kendalltau
 
 from parzc.encoding.scaling import normal_scores
 from parzc.evaluation.metrics import kendall_tau
-from parzc.ranker.label_scale import FEW, SURE, orders_better, standard_scores
+from parzc.ranker.target_transform import FEW, SURE, ranks_better, standard_scores
 
 
 def told(labels, error, seed):
@@ -34,27 +34,27 @@ def test_labels_that_are_all_alike_are_zero(labels):
 def test_better_predictions_are_found_and_worse_ones_are_not():
     labels = np.random.default_rng(0).normal(size=100)
     good, bad = told(labels, 0.2, 1), told(labels, 1.0, 2)
-    assert orders_better(good, bad, labels)
-    assert not orders_better(bad, good, labels)
+    assert ranks_better(good, bad, labels)
+    assert not ranks_better(bad, good, labels)
 
 
 def test_the_same_order_is_not_better():
     labels = np.random.default_rng(0).normal(size=30)
     predictions = told(labels, 0.5, 1)
-    assert not orders_better(predictions, 2 * predictions + 3, labels)
+    assert not ranks_better(predictions, 2 * predictions + 3, labels)
 
 
 @pytest.mark.parametrize("n", [2, 3, 4])
 def test_few_labels_are_enough_to_ask(n):
     labels = np.arange(n, dtype=float)
-    assert not orders_better(labels, labels, labels)
-    assert orders_better(labels, -labels, labels) in (True, False)
+    assert not ranks_better(labels, labels, labels)
+    assert ranks_better(labels, -labels, labels) in (True, False)
 
 
 def test_equal_predictions_do_as_well_as_chance():
     labels, alike = np.random.default_rng(0).normal(size=50), np.zeros(50)
-    assert orders_better(told(labels, 0.3, 1), alike, labels)
-    assert not orders_better(alike, told(labels, 0.3, 1), labels)
+    assert ranks_better(told(labels, 0.3, 1), alike, labels)
+    assert not ranks_better(alike, told(labels, 0.3, 1), labels)
 
 
 def test_of_predictions_that_are_as_good_one_in_ten_seems_better():
@@ -62,7 +62,7 @@ def test_of_predictions_that_are_as_good_one_in_ten_seems_better():
     found = 0
     for _ in range(1000):
         labels = rng.normal(size=FEW)
-        found += orders_better(labels + rng.normal(size=FEW), labels + rng.normal(size=FEW), labels)
+        found += ranks_better(labels + rng.normal(size=FEW), labels + rng.normal(size=FEW), labels)
     # One-sided, at 1.28 standard errors; .1 with a standard deviation of .0095 over 1,000 draws.
     assert 0.07 < found / 1000 < 0.13
 
@@ -78,7 +78,7 @@ def test_the_more_labels_the_less_counts_what_is_believed_beforehand(n):
         for i, j in itertools.permutations(range(n), 2):
             right = [(p[i] - p[j]) * (labels[i] - labels[j]) > 0 for p in (ahead, behind)]
             own[i] += 2 * (int(right[0]) - int(right[1])) / (n - 1)
-        agreed.append(orders_better(ahead, behind, labels))
+        agreed.append(ranks_better(ahead, behind, labels))
         certain.append(own.mean() / (2 * own.std(ddof=1) / np.sqrt(n)))
     np.testing.assert_array_equal(agreed, np.array(certain) > SURE * np.sqrt(FEW / n))
     assert {True, False} <= set(agreed)
@@ -94,7 +94,7 @@ def test_the_bar_is_that_many_standard_errors_over_redrawn_labels():
 
     drawn = [draw() for _ in range(400)]
     gains = [kendall_tau(ahead, labels) - kendall_tau(behind, labels) for ahead, behind, labels in drawn]
-    agreed = np.mean([orders_better(*three) for three in drawn])
+    agreed = np.mean([ranks_better(*three) for three in drawn])
     assert 0.2 < agreed < 0.99
     assert agreed == pytest.approx(np.mean(np.array(gains) > SURE * np.sqrt(FEW / 80) * np.std(gains)), abs=0.08)
 
@@ -104,8 +104,8 @@ def test_the_bar_is_that_many_standard_errors_over_redrawn_labels():
 def test_units_do_not_matter(n, seed, factor, offset):
     rng = np.random.default_rng(seed)
     labels, ahead, behind = rng.normal(size=(3, n))
-    expected = orders_better(ahead, behind, labels)
-    assert orders_better(factor * ahead + offset, behind, factor * labels + offset) == expected
+    expected = ranks_better(ahead, behind, labels)
+    assert ranks_better(factor * ahead + offset, behind, factor * labels + offset) == expected
 
 
 def test_ties_count_as_in_tau_a():
@@ -124,7 +124,7 @@ def test_ties_count_as_in_tau_a():
         for i in range(6)
     ]  # fmt: skip
     error = 2 * np.std(own, ddof=1) / np.sqrt(6)
-    assert gain > 0 and orders_better(ahead, behind, labels) == (gain > SURE * np.sqrt(FEW / 6) * error)
+    assert gain > 0 and ranks_better(ahead, behind, labels) == (gain > SURE * np.sqrt(FEW / 6) * error)
 
 
 def test_normal_scores_bend_a_sum_that_standard_scores_keep():

@@ -7,7 +7,7 @@ import pytest
 from helpers import TABLE
 
 from parzc.datasets import get_space
-from parzc.encoding.description import describe
+from parzc.encoding.architecture import encode_archs
 from parzc.encoding.encoders import MOST_VERTICES, TokenEncoder
 from parzc.errors import InputError
 
@@ -40,7 +40,7 @@ def test_columns_have_mean_zero_and_spread_one_where_they_were_fitted():
 
 def scaled(name, pool, archs, vertices=7):
     """Column by column: left out where the pool has one value or a state was there before, otherwise its z-score."""
-    known, asked = (describe(named, SPACE, vertices)[name].T.tolist() for named in (pool, archs))
+    known, asked = (encode_archs(named, SPACE, vertices)[name].T.tolist() for named in (pool, archs))
     out, there = [], []
     for values, others in zip(known, asked, strict=True):
         mean = math.fsum(values) / len(values)
@@ -85,7 +85,7 @@ def test_states_that_stand_still_enter_once():
     states = fitted.transform(TABLE[:30].rename(archs))[5]
     assert len(np.unique(states, axis=1).T) == states.shape[1]
     # Heads and MLP ratios alternate, so that about half of the columns are those of the vertex before.
-    columns = describe(archs, TINY, int(fitted.arrays["vertices"][0]))["states"]
+    columns = encode_archs(archs, TINY, int(fitted.arrays["vertices"][0]))["states"]
     assert states.shape[1] < 0.6 * (columns != columns[:1]).any(0).sum()
 
 
@@ -163,7 +163,7 @@ def test_damaged_scales_are_refused(name, damage):
 
 @pytest.mark.parametrize("name", PARTS)
 def test_the_first_index_that_no_column_has_is_refused(name):
-    columns, values = describe((), SPACE, 7)[name].shape[1], FITTED.arrays[name].copy()
+    columns, values = encode_archs((), SPACE, 7)[name].shape[1], FITTED.arrays[name].copy()
     values[0, -1] = columns - 1
     restored({**FITTED.arrays, name: values}, SHAPES)
     values[0, -1] = columns

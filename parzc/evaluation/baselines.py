@@ -15,7 +15,7 @@ from sklearn.preprocessing import StandardScaler
 
 
 def gradient_boosting(seed: int) -> Any:
-    """Return 300 boosted trees of depth 3 on random shares of rows and columns."""
+    """Return 300 boosted trees of depth 3 on random fractions of rows and columns."""
     return GradientBoostingRegressor(
         n_estimators=300, learning_rate=0.05, max_depth=3, subsample=0.7, max_features=0.2, random_state=seed
     )

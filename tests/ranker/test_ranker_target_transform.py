@@ -9,24 +9,24 @@ from parzc.encoding.scaling import normal_scores
 from parzc.models.gaussian_process import GaussianProcess
 from parzc.models.trees import BoostedTrees
 from parzc.ranker import Ranker, training
-from parzc.ranker.assembly import make_model
-from parzc.ranker.label_scale import orders_better, standard_scores
+from parzc.ranker.assembly import make_network
+from parzc.ranker.target_transform import ranks_better, standard_scores
 
 
 def test_the_process_learns_labels_on_the_scale_that_tells_held_out_ones_better_and_the_trees_as_they_are():
     chosen = []
     for seed in range(2):
         rows = np.random.default_rng(seed).permutation(110)[:60]
-        ranker = Ranker("default", "nb201", seed, {**SMALL, "members": 0}).fit(TABLE[rows], LABELS[rows], TABLE)
+        ranker = Ranker("default", "nb201", seed, {**SMALL, "mixers": 0}).fit(TABLE[rows], LABELS[rows], TABLE)
         inputs, pool = ranker._inputs(TABLE[rows]), ranker._inputs(TABLE)
         told, fits = {}, {}
         for scale in (normal_scores, standard_scores):
             targets = torch.from_numpy(scale(LABELS[rows]))
-            process = GaussianProcess(60, ranker.shapes_).fit(inputs, targets, pool, seed)
-            told[scale] = process.held_out(targets).numpy()
+            process = GaussianProcess(60, ranker.ensemble_.shapes).fit(inputs, targets, pool, seed)
+            told[scale] = process.leave_one_out_mean(targets).numpy()
             fits[scale] = process(*pool)
-        plain = orders_better(told[standard_scores], told[normal_scores], LABELS[rows])
-        process, trees = (member(*pool) for member in ranker.members_)
+        plain = ranks_better(told[standard_scores], told[normal_scores], LABELS[rows])
+        process, trees = (member(*pool) for member in ranker.ensemble_.members_)
         torch.testing.assert_close(process, fits[standard_scores if plain else normal_scores])
         as_they_are = torch.from_numpy(standard_scores(LABELS[rows]))
         torch.testing.assert_close(trees, BoostedTrees().fit(inputs, as_they_are, seed)(*pool))
@@ -37,10 +37,10 @@ def test_the_process_learns_labels_on_the_scale_that_tells_held_out_ones_better_
 @pytest.mark.parametrize("seed", [0, 1])
 def test_the_networks_learn_the_order_of_the_labels_whatever_the_others_learn(seed):
     rows = np.random.default_rng(seed).permutation(110)[:60]
-    few = {**SMALL, "members": 1, "pretraining.steps": 0, "training.epochs": 5}
+    few = {**SMALL, "mixers": 1, "pretraining.steps": 0, "training.epochs": 5}
     ranker = Ranker("default", "nb201", seed, few).fit(TABLE[rows], LABELS[rows], TABLE)
-    expected, config = make_model(ranker.preset_, ranker.shapes_, 1000 * seed), ranker.preset_.training
+    expected, config = make_network(ranker.preset_, ranker.ensemble_.shapes, 1000 * seed), ranker.preset_.training
     assert config.loss == "diff_kendall"
     training.train(expected, ranker._inputs(TABLE[rows]), torch.from_numpy(LABELS[rows]).float(), config, 1000 * seed)
     for name, value in expected.state_dict().items():
-        torch.testing.assert_close(ranker.members_[0].state_dict()[name], value)
+        torch.testing.assert_close(ranker.ensemble_.members_[0].state_dict()[name], value)

@@ -8,7 +8,7 @@ import torch
 from scipy.optimize import minimize
 
 from parzc.encoding.scaling import normal_scores
-from parzc.models.description_process import DescriptionProcess
+from parzc.models.architecture_process import ArchitectureProcess
 from parzc.ranker.stacking import cross_validated
 
 MEASURED = ((3, 4), (5,), (2,))
@@ -27,7 +27,7 @@ def rows(n, seed, shapes=SHAPES):
 
 
 def process_of(n, shapes=SHAPES):
-    return DescriptionProcess(n, (*MEASURED, *shapes))
+    return ArchitectureProcess(n, (*MEASURED, *shapes))
 
 
 def labels_of(inputs):
@@ -137,7 +137,7 @@ def test_what_was_measured_is_not_read():
 def test_held_out_labels_are_told_as_without_them():
     process, _, labels = fitted(12)
     covariances = (process.factor @ process.factor.T).numpy()
-    found = process.held_out(labels).numpy()
+    found = process.leave_one_out_mean(labels).numpy()
     for i in range(12):
         rest = [j for j in range(12) if j != i]
         expected = covariances[i, rest] @ np.linalg.solve(covariances[np.ix_(rest, rest)], labels.numpy()[rest])
@@ -152,7 +152,7 @@ def test_without_being_fitted_again_it_tells_too_much_of_a_label():
         inputs, labels = rows(30, seed, shapes), torch.randn(30, generator=torch.Generator().manual_seed(seed)).double()
         process = process_of(30, shapes).fit(inputs, labels, 0)
         told = cross_validated(lambda x, t: process_of(len(t), shapes).fit(x, t, 0), inputs, labels, 0)
-        found.append([np.corrcoef(values, labels)[0, 1] for values in (process.held_out(labels), told)])
+        found.append([np.corrcoef(values, labels)[0, 1] for values in (process.leave_one_out_mean(labels), told)])
     remembered, honest = np.mean(found, 0)
     assert remembered > 0.25 and honest < 0.1
 

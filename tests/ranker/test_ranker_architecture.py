@@ -12,29 +12,29 @@ from safetensors.torch import load_file, save
 from sklearn.model_selection import KFold
 
 from parzc.datasets import get_space
-from parzc.encoding.description import describe
+from parzc.encoding.architecture import encode_archs
 from parzc.encoding.scaling import normal_scores
 from parzc.errors import InputError
 from parzc.evaluation.tabular import TabularRanker
 from parzc.features.extraction.many_archs import ExtractionConfig, build_store
-from parzc.models.description_forest import DescriptionForest
-from parzc.models.description_process import DescriptionProcess
+from parzc.models.architecture_forest import ArchitectureForest
+from parzc.models.architecture_process import ArchitectureProcess
 from parzc.models.gaussian_process import GaussianProcess
 from parzc.models.token_mixer import TokenMixer
 from parzc.models.trees import BoostedTrees, RandomForest
 from parzc.ranker import Ranker
-from parzc.ranker.assembly import make_beside, make_encoder, make_model, names_beside
-from parzc.ranker.label_scale import standard_scores
+from parzc.ranker.assembly import make_encoder, make_member, make_network, other_members
 from parzc.ranker.presets import get_preset, settings_of
 from parzc.ranker.stacking import stacking_weights
+from parzc.ranker.target_transform import standard_scores
 
 SPACE = get_space("nb101")
 ARCHS = list(dict.fromkeys(SPACE.canonical(arch) for arch in SPACE.sample(16, 0)))[:14]
 SETTINGS = {
-    "statistics": ["l2_norm"], "scores": ["params", "n_layers"], "blocks": [], "members": 1, "model.dim": 8,
+    "statistics": ["l2_norm"], "scores": ["params", "n_layers"], "blocks": [], "mixers": 1, "model.dim": 8,
     "model.depth": 1, "training.epochs": 3, "pretraining.steps": 3,
 }  # fmt: skip
-MEMBERS = [TokenMixer, GaussianProcess, RandomForest, DescriptionProcess, DescriptionForest]
+MEMBERS = [TokenMixer, GaussianProcess, RandomForest, ArchitectureProcess, ArchitectureForest]
 LABELS = np.array([arch.count("conv3x3") + 0.1 * i for i, arch in enumerate(ARCHS)])
 
 
@@ -63,19 +63,22 @@ def ranker(table):
 
 
 def test_all_members_read_the_description(ranker, table):
-    assert [type(member) for member in ranker.members_] == MEMBERS
+    assert [type(member) for member in ranker.ensemble_.members_] == MEMBERS
     inputs = ranker._inputs(table)
-    assert ranker.preset_.described and len(inputs) == 6
-    before = [member(*inputs).detach() for member in ranker.members_]
+    assert ranker.preset_.arch_encoding and len(inputs) == 6
+    before = [member(*inputs).detach() for member in ranker.ensemble_.members_]
     for part in inputs[3:]:
         part.add_(torch.linspace(-2, 2, part.shape[1]))
-    assert all((member(*inputs) - old).abs().max() > 1e-4 for member, old in zip(ranker.members_, before, strict=True))
+    assert all(
+        (member(*inputs) - old).abs().max() > 1e-4
+        for member, old in zip(ranker.ensemble_.members_, before, strict=True)
+    )
 
 
 def test_the_description_is_that_of_the_architectures_of_the_rows(ranker, table):
     for name, columns in zip(("places", "summary", "states"), ranker._inputs(table)[3:], strict=True):
         which, mean, spread = ranker.encoder_.arrays[name]
-        known = describe(ARCHS, SPACE, 7)[name]
+        known = encode_archs(ARCHS, SPACE, 7)[name]
         restored = columns.double().numpy() * spread + mean
         np.testing.assert_allclose(restored, known[:, which.astype(int)], atol=1e-5)
 
@@ -83,96 +86,96 @@ def test_the_description_is_that_of_the_architectures_of_the_rows(ranker, table)
 @pytest.mark.parametrize("networks", [0, 2])
 def test_members_beside_the_networks_count_as_much_as_they_tell_of_held_out_labels(table, networks):
     """Everything anew, by members that learned the same targets."""
-    ranker = fitted(table[:12], LABELS[:12], table, members=networks)
+    ranker = fitted(table[:12], LABELS[:12], table, mixers=networks)
     inputs = ranker._inputs(table)
     ours = [t[:12] for t in inputs]
-    process = ranker.members_[networks]
+    process = ranker.ensemble_.members_[networks]
     # What the process learned: the labels on one of two scales.
     scaled = [torch.from_numpy(scale(LABELS[:12])) for scale in (standard_scores, normal_scores)]
-    anew = [GaussianProcess(12, ranker.shapes_).fit(ours, targets, inputs, 0) for targets in scaled]
+    anew = [GaussianProcess(12, ranker.ensemble_.shapes).fit(ours, targets, inputs, 0) for targets in scaled]
     targets = min(zip(anew, scaled, strict=True), key=lambda pair: (pair[0](*inputs) - process(*inputs)).abs().sum())[1]
     told = np.zeros((12, 4))
-    for column, forest in ((1, RandomForest(12)), (3, DescriptionForest(12))):
+    for column, forest in ((1, RandomForest(12)), (3, ArchitectureForest(12))):
         told[:, column] = forest.fit(ours, targets, 0).out_of_bag.numpy()
     for learned, hidden in KFold(5, shuffle=True, random_state=0).split(np.arange(12)):
         part, rest = ([x[rows] for x in ours] for rows in (learned, hidden))
         count = len(learned)
-        first = GaussianProcess(count, ranker.shapes_).fit(part, targets[learned], inputs, 0)
-        second = DescriptionProcess(count, ranker.shapes_).fit(part, targets[learned], 0)
+        first = GaussianProcess(count, ranker.ensemble_.shapes).fit(part, targets[learned], inputs, 0)
+        second = ArchitectureProcess(count, ranker.ensemble_.shapes).fit(part, targets[learned], 0)
         told[hidden, 0], told[hidden, 2] = first(*rest).detach().numpy(), second(*rest).detach().numpy()
     weights = stacking_weights(told, targets.numpy())
-    weights *= [member(*inputs).detach().numpy().std() for member in ranker.members_[networks:]]
+    weights *= [member(*inputs).detach().numpy().std() for member in ranker.ensemble_.members_[networks:]]
     together = 0.9 if networks else 1
-    np.testing.assert_allclose(ranker.shares_[-4:], together * weights / weights.sum(), atol=1e-5)
-    assert ranker.shares_.sum() == pytest.approx(1) and np.ptp(ranker.shares_[-4:]) > 0.05
-    assert len(ranker.shares_) == 4 + bool(networks)
+    np.testing.assert_allclose(ranker.ensemble_.weights_[-4:], together * weights / weights.sum(), atol=1e-5)
+    assert ranker.ensemble_.weights_.sum() == pytest.approx(1) and np.ptp(ranker.ensemble_.weights_[-4:]) > 0.05
+    assert len(ranker.ensemble_.weights_) == 4 + bool(networks)
 
 
 def test_scores_are_weighed_by_the_shares(ranker, table):
-    raw = np.stack([member(*ranker._inputs(table)).detach().double().numpy() for member in ranker.members_])
-    mean = ranker.shares_ @ ((raw - raw.mean(1)[:, None]) / raw.std(1)[:, None])
+    raw = np.stack([member(*ranker._inputs(table)).detach().double().numpy() for member in ranker.ensemble_.members_])
+    mean = ranker.ensemble_.weights_ @ ((raw - raw.mean(1)[:, None]) / raw.std(1)[:, None])
     np.testing.assert_allclose(ranker.predict(table), (mean - mean.mean()) / mean.std(), rtol=1e-5, atol=1e-6)
-    assert len(set(ranker.shares_.round(6))) > 2
+    assert len(set(ranker.ensemble_.weights_.round(6))) > 2
 
 
 def test_of_one_member_alone_nothing_is_held_out(table, monkeypatch):
     monkeypatch.setattr("parzc.ranker.estimator.cross_validated", None)
-    alone = fitted(table[:12], LABELS[:12], beside=["gaussian_process", "boosted_trees"], share=0.4)
-    np.testing.assert_allclose(alone.shares_, [0.4, 0.3, 0.3])
+    alone = fitted(table[:12], LABELS[:12], others=["gaussian_process", "boosted_trees"], mixer_weight=0.4)
+    np.testing.assert_allclose(alone.ensemble_.weights_, [0.4, 0.3, 0.3])
 
 
 def test_with_few_labels_members_beside_the_networks_count_alike(table):
-    np.testing.assert_allclose(fitted(table[:9], LABELS[:9], table).shares_, [0.1, *[0.225] * 4])
+    np.testing.assert_allclose(fitted(table[:9], LABELS[:9], table).ensemble_.weights_, [0.1, *[0.225] * 4])
 
 
 def test_where_nothing_is_told_members_count_alike(table):
-    np.testing.assert_allclose(fitted(table[:12], np.zeros(12), table, members=0).shares_, 1 / 4)
+    np.testing.assert_allclose(fitted(table[:12], np.zeros(12), table, mixers=0).ensemble_.weights_, 1 / 4)
 
 
 def test_boosted_trees_which_tell_nothing_of_held_out_labels_keep_their_share(table):
-    beside = ["random_forest", "boosted_trees", "description_process"]
-    shares = fitted(table[:12], LABELS[:12], beside=beside, share=0.4).shares_
+    beside = ["random_forest", "boosted_trees", "architecture_process"]
+    shares = fitted(table[:12], LABELS[:12], others=beside, mixer_weight=0.4).ensemble_.weights_
     np.testing.assert_allclose([shares[0], shares[2], shares[1] + shares[3]], [0.4, 0.2, 0.4])
     assert abs(shares[1] - shares[3]) > 0.002
-    alone = fitted(table[:12], LABELS[:12], beside=beside[:2], share=0.4)
-    np.testing.assert_allclose(alone.shares_, [0.4, 0.3, 0.3])
-    none = fitted(table[:12], LABELS[:12], beside=beside[1:2], share=0.4)
-    np.testing.assert_allclose(none.shares_, [0.4, 0.6])
+    alone = fitted(table[:12], LABELS[:12], others=beside[:2], mixer_weight=0.4)
+    np.testing.assert_allclose(alone.ensemble_.weights_, [0.4, 0.3, 0.3])
+    none = fitted(table[:12], LABELS[:12], others=beside[1:2], mixer_weight=0.4)
+    np.testing.assert_allclose(none.ensemble_.weights_, [0.4, 0.6])
 
 
 @pytest.mark.parametrize(("share", "expected"), [(0, [0, 0.5, 0.5]), (0.4, [0.4, 0.3, 0.3]), (1, [1, 0, 0])])
 def test_the_share_of_the_networks_is_what_it_is_set_to(table, share, expected):
-    beside = ["gaussian_process", "description_forest"]
-    few = fitted(table[:9], LABELS[:9], share=share, beside=beside)
-    np.testing.assert_allclose(few.shares_, expected)
-    assert fitted(table[:12], LABELS[:12], share=share, beside=beside).shares_[0] == share
+    beside = ["gaussian_process", "architecture_forest"]
+    few = fitted(table[:9], LABELS[:9], mixer_weight=share, others=beside)
+    np.testing.assert_allclose(few.ensemble_.weights_, expected)
+    assert fitted(table[:12], LABELS[:12], mixer_weight=share, others=beside).ensemble_.weights_[0] == share
 
 
 def test_members_may_count_alike(table):
-    np.testing.assert_allclose(fitted(table[:12], LABELS[:12], share=None).shares_, 1 / 5)
+    np.testing.assert_allclose(fitted(table[:12], LABELS[:12], mixer_weight=None).ensemble_.weights_, 1 / 5)
     for share in (None, 0.1):
-        alone = fitted(table[:12], LABELS[:12], beside=(), share=share)
-        assert alone.shares_.tolist() == [1] and len(alone.members_) == 1
+        alone = fitted(table[:12], LABELS[:12], others=(), mixer_weight=share)
+        assert alone.ensemble_.weights_.tolist() == [1] and len(alone.ensemble_.members_) == 1
 
 
 @pytest.mark.parametrize("share", [-0.1, 1.1, math.nan, math.inf, "half"])
 def test_a_share_that_is_none_is_refused(table, share):
     sentence = f"'share' is {share}; the networks count from 0 to 1, or None to count like the others"
     with pytest.raises(InputError, match=f"^{re.escape(sentence)}$"):
-        fitted(table[:12], LABELS[:12], share=share)
+        fitted(table[:12], LABELS[:12], mixer_weight=share)
 
 
 def test_a_ranker_that_was_told_not_to_reads_no_description(table):
-    plain = fitted(table[:12], LABELS[:12], described=False)
-    assert [type(member) for member in plain.members_] == MEMBERS[:-2]
-    assert len(plain._inputs(table)) == len(plain.shapes_) == 3 and not plain.preset_.described
+    plain = fitted(table[:12], LABELS[:12], arch_encoding=False)
+    assert [type(member) for member in plain.ensemble_.members_] == MEMBERS[:-2]
+    assert len(plain._inputs(table)) == len(plain.ensemble_.shapes) == 3 and not plain.preset_.arch_encoding
     assert set(plain.encoder_.arrays) == {"cells", "scores", "blocks"}
 
 
 def test_a_saved_ranker_comes_back_to_the_last_bit(ranker, table, tmp_path):
     ranker.save(tmp_path)
     loaded = Ranker.load(tmp_path)
-    assert loaded.preset_ == ranker.preset_ and loaded.shapes_ == ranker.shapes_
+    assert loaded.preset_ == ranker.preset_ and loaded.ensemble_.shapes == ranker.ensemble_.shapes
     np.testing.assert_array_equal(loaded.predict(table), ranker.predict(table))
     for got, expected in zip(loaded.predict_dist(table), ranker.predict_dist(table), strict=True):
         np.testing.assert_array_equal(got, expected)
@@ -183,8 +186,10 @@ def test_a_saved_ranker_comes_back_to_the_last_bit(ranker, table, tmp_path):
 def test_the_card_says_how_much_each_member_counts(ranker, tmp_path):
     ranker.save(tmp_path)
     line = re.search(r"counts in a score: (.*)\n", (tmp_path / "card.md").read_text()).group(1)
-    names = ("1 neural network", *ranker.preset_.beside)
-    assert line == ", ".join(f"{name} {share:.2f}" for name, share in zip(names, ranker.shares_, strict=True))
+    names = ("1 neural network", *ranker.preset_.others)
+    assert line == ", ".join(
+        f"{name} {share:.2f}" for name, share in zip(names, ranker.ensemble_.weights_, strict=True)
+    )
 
 
 def test_the_seed_decides(ranker, table):
@@ -247,7 +252,7 @@ def test_architectures_that_are_all_alike_have_no_description(table, tmp_path):
     alike.scores["params"] = alike.scores["params"] + np.arange(12)
     ranker = fitted(alike, np.arange(12.0))
     scores = ranker.predict(alike)
-    assert ranker.shapes_[3:] == [(0,), (0,), (0,)] and np.isfinite(scores).all() and scores[-1] > scores[0]
+    assert ranker.ensemble_.shapes[3:] == [(0,), (0,), (0,)] and np.isfinite(scores).all() and scores[-1] > scores[0]
     ranker.save(tmp_path)
     np.testing.assert_array_equal(Ranker.load(tmp_path).predict(alike), scores)
 
@@ -255,18 +260,18 @@ def test_architectures_that_are_all_alike_have_no_description(table, tmp_path):
 def test_parts_have_room_for_the_description():
     preset = get_preset("default").override(SETTINGS)
     shapes = [(5, 4), (2,), (0,), (8,), (6,), (3,)]
-    assert make_model(preset, shapes, 0).embed_description.in_features == 17
-    assert make_model(preset, shapes[:3], 0).embed_description is None
-    assert make_beside("gaussian_process", 9, shapes).log_amplitude.shape == (7,)
-    assert make_beside("gaussian_process", 9, shapes[:3]).log_amplitude.shape == (4,)
-    assert make_beside("description_process", 9, shapes).points.shape == (9, 17)
-    kinds = [type(make_beside(name, 9, shapes)) for name in preset.beside]
+    assert make_network(preset, shapes, 0).embed_description.in_features == 17
+    assert make_network(preset, shapes[:3], 0).embed_description is None
+    assert make_member("gaussian_process", 9, shapes).log_amplitude.shape == (7,)
+    assert make_member("gaussian_process", 9, shapes[:3]).log_amplitude.shape == (4,)
+    assert make_member("architecture_process", 9, shapes).points.shape == (9, 17)
+    kinds = [type(make_member(name, 9, shapes)) for name in preset.beside]
     assert kinds == [GaussianProcess, BoostedTrees]
     described = preset.override(settings_of("default", "nb101"))
-    assert [type(make_beside(name, 9, shapes)) for name in names_beside(described, shapes)] == MEMBERS[1:]
-    assert names_beside(described, [*shapes[:4], (0,), (0,)]) == described.beside
+    assert [type(make_member(name, 9, shapes)) for name in other_members(described, shapes)] == MEMBERS[1:]
+    assert other_members(described, [*shapes[:4], (0,), (0,)]) == described.beside
     for few in (shapes[:3], [*shapes[:3], (0,), (0,), (0,)]):
-        assert names_beside(described, few) == described.beside[:-2]
+        assert other_members(described, few) == described.beside[:-2]
 
 
 def test_tabular_learners_read_the_description_too(table):
@@ -277,7 +282,9 @@ def test_tabular_learners_read_the_description_too(table):
     assert (learner.encoder.statistics, learner.encoder.scores) == (full["statistics"], full["scores"])
     learner.encoder = make_encoder(names.override(SETTINGS | settings_of("default", "nb101")), "nb101")
     learner.fit(table[:12], LABELS[:12])
-    expected = make_encoder(names.override(SETTINGS | {"described": True}), "nb101").fit(table[:12]).transform(table)
+    expected = (
+        make_encoder(names.override(SETTINGS | {"arch_encoding": True}), "nb101").fit(table[:12]).transform(table)
+    )
     matrix = np.concatenate([x.reshape(14, -1) for x in expected], axis=1)
     np.testing.assert_array_equal(learner._matrix(table), matrix)
     assert matrix.shape[1] > 20 + sum(math.prod(x.shape[1:]) for x in expected[:3])
@@ -286,7 +293,7 @@ def test_tabular_learners_read_the_description_too(table):
 @pytest.mark.parametrize(("reads", "parts"), [("description", 2), ("description and states", 3)])
 def test_learners_of_the_description_alone_see_nothing_that_was_measured(table, reads, parts):
     learner = TabularRanker("gradient_boosting", space="nb101", reads=reads)
-    preset = get_preset("default").override(SETTINGS | {"described": True})
+    preset = get_preset("default").override(SETTINGS | {"arch_encoding": True})
     learner.encoder = make_encoder(preset, "nb101")
     learner.fit(table[:12], LABELS[:12])
     described = make_encoder(preset, "nb101").fit(table[:12]).transform(table)[3:]
