@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from torch import nn
 
 from parzc.datasets import get_space, load_table
+from parzc.datasets.spaces._cell_costs import Family
+from parzc.datasets.spaces._cell_space import CellSpace
 from parzc.datasets.spaces._cells import CellModule, CellNetwork
 from parzc.datasets.spaces._genotype import Cell, Genotype, canonical_cell, ordered
-from parzc.datasets.spaces.darts import CellSpace, Family
 from parzc.errors import InputError
 
 NAMES = ("darts", "nds-darts", "nds-enas", "nds-nasnet", "nds-amoeba", "nds-pnas")

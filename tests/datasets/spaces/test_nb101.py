@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from parzc.datasets import get_space, load_table
 from parzc.datasets.spaces import nb101
-from parzc.datasets.spaces.nb101 import CellNetwork, vertex_channels
+from parzc.datasets.spaces._nb101_networks import CellNetwork, vertex_channels
 from parzc.errors import InputError
 
 SPACE = get_space("nb101")
