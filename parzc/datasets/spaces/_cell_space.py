@@ -10,6 +10,7 @@ import numpy as np
 from parzc.datasets.spaces._base import Cost, Graph, Space, Task, initialise
 from parzc.datasets.spaces._cell_costs import KINDS, MAX_DEPTH, Family, cell_slots, costs
 from parzc.datasets.spaces._cells import CellNetwork
+from parzc.datasets.spaces._decisions import as_generator
 from parzc.datasets.spaces._genotype import (
     EXAMPLE,
     Cell,
@@ -172,13 +173,13 @@ class CellSpace(Space):
         cell = Cell(tuple(edges), tuple(range(2, 2 + self.family.nodes)))
         return ordered(cell if self.family.output == "all" else replace(cell, concat=cell.loose_ends()))
 
-    def mutate(self, arch: str, seed: int) -> str:
+    def mutate(self, arch: str, rng: np.random.Generator | int) -> str:
         """Return the genotype with another operation or source at one edge, or another width or depth.
 
         Each edge's operation and source, and the width and depth where the space varies them, are equally likely to be
         chosen, save for the sources that cannot change. Outputs follow where they are the loose ends.
         """
-        genotype, generator = self.parse(arch), np.random.default_rng(seed)
+        genotype, generator = self.parse(arch), as_generator(rng)
         changes = [(kind, edge, what) for kind in KINDS for edge in range(2 * self.family.nodes) for what in (0, 1)]
         sizes = {
             name: [value for value in values if value != getattr(genotype, name)]

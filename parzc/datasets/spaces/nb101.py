@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from parzc.datasets.spaces._base import Cost, Graph, Space, Task, initialise
+from parzc.datasets.spaces._decisions import as_generator
 from parzc.datasets.spaces._nb101_cells import (
     CLASSES,
     MAX_EDGES,
@@ -146,9 +147,9 @@ class NB101(Space):
                 if generator.random() * topological_orders(cell[1]) < len(orders):
                     return write_cell(subcell(cell, orders[0]))
 
-    def mutate(self, arch: str, seed: int) -> str:
+    def mutate(self, arch: str, rng: np.random.Generator | int) -> str:
         """Return the pruned cell with another operation, with or without one edge, or with one vertex more."""
-        cell, generator = self.parse(arch), np.random.default_rng(seed)
+        cell, generator = self.parse(arch), as_generator(rng)
         while True:
             found = pruned(changed(cell, generator))
             if found and count_edges(found) <= MAX_EDGES and canonical_order(found) != canonical_order(cell):
