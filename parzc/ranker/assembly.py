@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from parzc.datasets import get_space
+from parzc.datasets import Space, get_space
 from parzc.encoding.encoders import Encoder, PaddedEncoder, TokenEncoder
 from parzc.encoding.graph_encoder import GraphEncoder
 from parzc.errors import InputError
@@ -26,7 +26,7 @@ DESCRIPTION = ("description_process", "description_forest")
 """Members that read nothing but descriptions, and are left out where there are none."""
 
 
-def make_encoder(preset: Preset, space: str = "") -> Encoder:
+def make_encoder(preset: Preset, space: str | Space = "") -> Encoder:
     """Return the unfitted encoder of a preset for networks of `space`.
 
     Raises:
@@ -41,7 +41,7 @@ def make_encoder(preset: Preset, space: str = "") -> Encoder:
     return TokenEncoder(preset.statistics, preset.scores, slots, preset.blocks, described=described)
 
 
-def _check_graph(preset: Preset, space: str) -> None:
+def _check_graph(preset: Preset, space: str | Space) -> None:
     if preset.graph not in ("none", *GRAPHS):
         raise InputError(f"there is no architecture encoder '{preset.graph}'; choose one of none, {', '.join(GRAPHS)}")
     if preset.graph != "none" and (preset.encoder, preset.model) != ("padded", "mabn"):

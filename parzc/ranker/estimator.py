@@ -12,6 +12,8 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, RegressorMixin
 from torch import Tensor, nn
 
+from parzc.datasets import Space
+from parzc.datasets.spaces._registry import read_space, recorded_space
 from parzc.encoding.scaling import normal_scores
 from parzc.errors import InputError
 from parzc.features import FeatureTable, NodeFeatures
@@ -49,7 +51,8 @@ class Ranker(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # scikit-lea
 
     Args:
         preset: name in `parzc.ranker.presets.PRESETS`.
-        space: name of the search space, whose slots say what a column means; empty for networks of no known space.
+        space: search space, or its name or file as `parzc.datasets.get_space` takes it; its slots give each column its
+            place. Empty for networks of no known space.
         seed: of initialisation, batches, dropout and drawn weights.
         settings: changes to the preset, for example `{"training.epochs": 100, "model.dim": 32}`.
 
@@ -69,7 +72,7 @@ class Ranker(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # scikit-lea
     def __init__(
         self,
         preset: str = "default",
-        space: str = "",
+        space: str | Space = "",
         seed: int = 0,
         settings: Mapping[str, Any] | None = None,
     ) -> None:
@@ -97,7 +100,7 @@ class Ranker(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # scikit-lea
                 f"a ranker needs one finite accuracy for each of at least 2 networks, but {len(table)} networks came "
                 f"with accuracies of shape {labels.shape}, {np.isfinite(labels).sum()} of them finite"
             )
-        settings = {**settings_of(self.preset, self.space), **(self.settings or {})}
+        settings = {**settings_of(self.preset, recorded_space(self.space)["space"]), **(self.settings or {})}
         self.preset_ = get_preset(self.preset).override(settings)
         if self.preset_.members < 0 or self.preset_.members + len(self.preset_.beside) == 0:
             raise InputError("a ranker needs at least one member; set members to 1 or more, or name one in beside")
@@ -290,7 +293,8 @@ class Ranker(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # scikit-lea
             tensors |= {f"members.{index}.{name}": value for name, value in model.state_dict().items()}
         for name in ("offset", "scale", "shares"):
             tensors[name] = torch.from_numpy(getattr(self, f"{name}_"))
-        config = self.get_params() | {"shapes": self.shapes_, "labelled": self.labelled_}
+        config = self.get_params() | recorded_space(self.space)
+        config |= {"shapes": self.shapes_, "labelled": self.labelled_}
         config["definitions"] = self.encoder_.definitions
         count = self.preset_.members
         networks = [f"{count} neural network{'s' * (count > 1)}"] if count else []
@@ -298,14 +302,20 @@ class Ranker(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # scikit-lea
         checkpoint.write(Path(path), config, self.preset_, tensors, counts)
 
     @classmethod
-    def load(cls, path: str | Path) -> "Ranker":
+    def load(cls, path: str | Path, space: str | Space | None = None) -> "Ranker":
         """Read a ranker that `save` wrote; nothing in the folder can run code.
 
+        Args:
+            path: of the folder.
+            space: the search space as `parzc.datasets.get_space` takes it, if it is not known by its name.
+
         Raises:
-            InputError: if the folder holds no ranker, or a file of it is damaged or of another version.
+            InputError: if the folder holds no ranker, if a file of it is damaged or of another version, or if its space
+                is not known.
         """
         with checkpoint.reading(Path(path)) as (config, preset, tensors):
-            ranker = cls(**{name: config[name] for name in ("preset", "space", "seed", "settings")})
+            found = read_space(config, space, f"the ranker in {path}")
+            ranker = cls(space=found, **{name: config[name] for name in ("preset", "seed", "settings")})
             ranker.preset_, ranker.shapes_ = preset, [tuple(shape) for shape in config["shapes"]]
             ranker.encoder_ = make_encoder(preset, ranker.space)
             arrays = {name: values.numpy() for name, values in checkpoint.part(tensors, "encoder.").items()}
