@@ -3,11 +3,13 @@
 from importlib.metadata import version
 
 from parzc import datasets, features, metrics, uncertainty
+from parzc.datasets import Choices
 from parzc.errors import InputError
 from parzc.features import extract, list_proxies, proxy_info, score
 
 __version__ = version("parzc")
 __all__ = [
+    "Choices",
     "InputError",
     "Ranker",
     "__version__",

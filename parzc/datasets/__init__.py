@@ -3,15 +3,20 @@
 from typing import TYPE_CHECKING
 
 from parzc.datasets.spaces import (
+    Choice,
+    Choices,
     Cost,
+    Decision,
     Graph,
     Slot,
     Space,
     Task,
+    as_generator,
     count_cost,
     get_space,
     initialise,
     list_spaces,
+    missing_slots,
     register_space,
 )
 
@@ -19,18 +24,23 @@ if TYPE_CHECKING:
     from parzc.datasets.tables import Table, list_tables, load_table
 
 __all__ = [
+    "Choice",
+    "Choices",
     "Cost",
+    "Decision",
     "Graph",
     "Slot",
     "Space",
     "Table",
     "Task",
+    "as_generator",
     "count_cost",
     "get_space",
     "initialise",
     "list_spaces",
     "list_tables",
     "load_table",
+    "missing_slots",
     "register_space",
     "spaces_table",
 ]

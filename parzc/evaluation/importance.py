@@ -75,7 +75,11 @@ class Importance:
         (percentiles over seeds), and for the test correlations of the statistic their mean and standard
         deviation over seeds: `kendall`, `kendall_std`, `spearman`, `spearman_std`.
         """
-        places = pd.DataFrame([vars(slot) for slot in self.slots]).rename(columns={"name": "node"})
+        places = (
+            pd.DataFrame([vars(slot) for slot in self.slots])
+            .rename(columns={"name": "node"})
+            .drop(columns="searchable")
+        )
         parts = []
         for name, values in self.importances.items():
             low, high = np.quantile(values, [(1 - self.level) / 2, (1 + self.level) / 2], axis=0)

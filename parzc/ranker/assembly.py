@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from parzc.datasets import get_space
+from parzc.datasets import Space, get_space
 from parzc.encoding._base import Encoder
 from parzc.encoding.inputs import Shapes
 from parzc.encoding.padded import PaddedEncoder
@@ -17,7 +17,7 @@ from parzc.models.members import member_kind
 from parzc.ranker.presets import Preset
 
 
-def make_encoder(preset: Preset, space: str = "") -> Encoder[Any]:
+def make_encoder(preset: Preset, space: str | Space = "") -> Encoder[Any]:
     """Return the unfitted encoder of a preset for networks of `space`.
 
     Raises:
@@ -32,7 +32,7 @@ def make_encoder(preset: Preset, space: str = "") -> Encoder[Any]:
     return TokenEncoder(preset.statistics, preset.scores, slots, preset.blocks, arch_space, preset.encoding)
 
 
-def _check_graph(preset: Preset, space: str) -> None:
+def _check_graph(preset: Preset, space: str | Space) -> None:
     if preset.graph not in ("none", *GRAPHS):
         raise InputError(f"there is no architecture encoder '{preset.graph}'; choose one of none, {', '.join(GRAPHS)}")
     if preset.graph != "none" and (preset.encoder, preset.model) != ("padded", "mabn"):

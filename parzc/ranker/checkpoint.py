@@ -15,6 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
+from parzc.datasets.spaces._registry import UnknownSpace
 from parzc.errors import InputError
 from parzc.files import write_atomically
 from parzc.ranker.presets import Preset, preset_of_record
@@ -53,11 +54,13 @@ def reading(path: Path) -> Iterator[tuple[dict[str, Any], Preset, dict[str, Tens
 
     Raises:
         InputError: if the folder holds no ranker, if a file is damaged or of another schema, or if the block finds that
-            the parts do not fit together.
+            the parts do not fit together, or that the space is not known.
     """
     config, content = _read(path)
     try:
         yield config, preset_of_record(config["resolved"]), load(content)
+    except UnknownSpace:
+        raise
     except (
         SafetensorError,
         LookupError,

@@ -9,6 +9,8 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, RegressorMixin
 
+from parzc.datasets import Space
+from parzc.datasets.spaces._registry import read_space, recorded_space
 from parzc.encoding.inputs import Inputs
 from parzc.errors import InputError
 from parzc.features import FeatureTable, NodeFeatures
@@ -34,8 +36,8 @@ class Ranker(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # scikit-lea
 
     Args:
         preset: name in `parzc.ranker.presets.PRESETS`.
-        space: name of the search space, whose slots give each column its place in the network; empty for networks of
-            no known space.
+        space: search space, or its name or file as `parzc.datasets.get_space` takes it; its slots give each column its
+            place. Empty for networks of no known space.
         seed: of initialisation, batches, dropout and drawn weights.
         settings: changes to the preset, for example `{"training.epochs": 100, "model.dim": 32}`; see `Preset.override`.
 
@@ -49,7 +51,7 @@ class Ranker(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # scikit-lea
     def __init__(
         self,
         preset: str = "default",
-        space: str = "",
+        space: str | Space = "",
         seed: int = 0,
         settings: Mapping[str, Any] | None = None,
     ) -> None:
@@ -178,19 +180,26 @@ class Ranker(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # scikit-lea
         """Write `model.safetensors`, `config.json` and `card.md` into the folder `path`."""
         tensors = {f"encoder.{name}": torch.from_numpy(values) for name, values in self.encoder_.arrays.items()}
         ensemble = self.ensemble_
-        config = self.get_params() | {"shapes": ensemble.shapes, "labelled": ensemble.labelled}
+        config = self.get_params() | recorded_space(self.space)
+        config |= {"shapes": ensemble.shapes, "labelled": ensemble.labelled}
         config["definitions"] = self.encoder_.definitions
         checkpoint.write(Path(path), config, self.preset_, tensors | ensemble.state(), ensemble.counts())
 
     @classmethod
-    def load(cls, path: str | Path) -> "Ranker":
+    def load(cls, path: str | Path, space: str | Space | None = None) -> "Ranker":
         """Read a ranker that `save` wrote; nothing in the folder can run code.
 
+        Args:
+            path: of the folder.
+            space: the search space as `parzc.datasets.get_space` takes it, if it is not known by its name.
+
         Raises:
-            InputError: if the folder holds no ranker, or a file of it is damaged or of another version.
+            InputError: if the folder holds no ranker, if a file of it is damaged or of another version, or if its space
+                is not known.
         """
         with checkpoint.reading(Path(path)) as (config, preset, tensors):
-            ranker = cls(**{name: config[name] for name in ("preset", "space", "seed", "settings")})
+            found = read_space(config, space, f"the ranker in {path}")
+            ranker = cls(space=found, **{name: config[name] for name in ("preset", "seed", "settings")})
             shapes = {name: tuple(shape) for name, shape in config["shapes"].items()}
             ranker.preset_, ranker.warm_start_ = preset, WarmStart()
             ranker.encoder_ = make_encoder(preset, ranker.space)

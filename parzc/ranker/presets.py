@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, fields, replace
 from types import MappingProxyType
 from typing import Any, Literal
 
-from parzc.datasets import get_space
+from parzc.datasets import Space, get_space
 from parzc.encoding.tokens import TokenConfig
 from parzc.errors import InputError
 from parzc.models.members import MEMBERS
@@ -192,22 +192,23 @@ architectures say much about accuracy by themselves; a space names the variant t
 VARIANTS = ("measured", "architecture")
 
 
-def get_preset(name: str, space: str = "") -> Preset:
+def get_preset(name: str, space: str | Space = "") -> Preset:
     """Return the preset called `name`, in the variant that suits a search space.
 
     Args:
         name: in `PRESETS`.
-        space: name of the space; networks of no known space, which have no architecture encoding, get `measured`.
+        space: search space, or its name or file; networks of no known space, which have no architecture encoding, get `measured`.
 
     Raises:
         InputError: if there is no such preset, space or variant.
     """
     if name not in PRESETS:
         raise InputError(f"there is no preset '{name}'; choose one of {', '.join(PRESETS)}")
-    variant = get_space(space).preset_variant if space else "measured"
-    if variant not in VARIANTS:
+    known = get_space(space) if space else None
+    variant = known.preset_variant if known else "measured"
+    if known and variant not in VARIANTS:
         raise InputError(
-            f"space '{space}' asks for the preset variant '{variant}'; choose one of {', '.join(VARIANTS)}"
+            f"space '{known.name}' asks for the preset variant '{variant}'; choose one of {', '.join(VARIANTS)}"
         )
     return ARCHITECTURE_VARIANTS.get(name, PRESETS[name]) if variant == "architecture" else PRESETS[name]
 

@@ -49,9 +49,9 @@ def layers_of(network: nn.Module) -> set[str]:
 @every_space
 def test_samples_are_unique_seeded_and_in_the_space(space):
     n = min(30, space.size // 2)
-    sample = space.sample(n, seed=1)
+    sample = space.sample(n, rng=1)
     assert len(set(sample)) == n
-    assert sample == space.sample(n, seed=1) != space.sample(n, seed=2)
+    assert sample == space.sample(n, rng=1) != space.sample(n, rng=2)
     state = np.random.get_state()[1].copy()
     for arch in sample:
         space.graph(space.canonical(arch))
@@ -62,7 +62,7 @@ def test_samples_are_unique_seeded_and_in_the_space(space):
 def test_more_archs_than_there_are_cannot_be_drawn(space):
     for n in (0, space.size + 1):
         with pytest.raises(InputError, match=f"cannot draw {n} architectures from {space.name}"):
-            space.sample(n, seed=0)
+            space.sample(n, rng=0)
 
 
 @every_space
@@ -83,7 +83,7 @@ def test_a_mutation_is_seeded_in_the_space_and_another_arch(space):
         other = space.mutate(arch, seed)
         assert other == space.mutate(arch, seed) != arch
         space.canonical(other)
-    arch = space.sample(1, seed=0)[0]
+    arch = space.sample(1, rng=0)[0]
     assert len({space.mutate(arch, seed) for seed in range(20)}) > 5
 
 
@@ -193,7 +193,7 @@ def test_every_task_runs_forward_and_backward(space):
 
 @every_space
 def test_weights_depend_on_the_seed_and_on_the_place(space):
-    arch = space.sample(1, seed=10)[0]
+    arch = space.sample(1, rng=10)[0]
     state = torch.get_rng_state()
     first, again, other = (space.network(arch, seed=seed).state_dict() for seed in (1, 1, 2))
     assert torch.equal(torch.get_rng_state(), state)
@@ -217,7 +217,7 @@ def test_graphs_are_acyclic_and_labelled(space):
 @every_space
 def test_nodes_of_features_fill_slots(space):
     """What is traced while the network runs has the names of the slots."""
-    arch = space.sample(1, seed=12)[0]
+    arch = space.sample(1, rng=12)[0]
     task = smallest(space.task())
     inputs = torch.randn(2, *task.input_shape, generator=torch.Generator().manual_seed(0))
     features = extract(space.network(arch, task.name), inputs, proxies=["l2_norm", "n_layers"])
@@ -238,7 +238,7 @@ def test_other_things_than_archs_are_refused(space):
 
 @every_space
 def test_a_line_break_is_refused_or_means_nothing(space):
-    arch = space.sample(1, seed=0)[0]
+    arch = space.sample(1, rng=0)[0]
     try:
         same = space.canonical(arch + "\n")
     except InputError:
@@ -253,7 +253,7 @@ def test_a_changed_character_is_refused_or_still_an_arch(space):
     @settings(deadline=None, max_examples=60)
     @given(st.data())
     def damaged(data):
-        arch = data.draw(st.sampled_from(space.sample(5, seed=13)))
+        arch = data.draw(st.sampled_from(space.sample(5, rng=13)))
         place = data.draw(st.integers(0, len(arch) - 1))
         character = data.draw(st.sampled_from("0123456789:|~+-_ x()[],\x00é²"))
         for changed in (arch[:place] + character + arch[place + 1 :], arch[:place] + arch[place + 1 :]):
@@ -272,7 +272,7 @@ def test_tables_spell_what_they_say_or_are_refused(space):
     """Columns with nonsense raise `InputError`, whatever their number."""
     assert space.columns
     if space.columns == ("arch",):
-        arch = space.sample(1, seed=0)[0]
+        arch = space.sample(1, rng=0)[0]
         assert space.spell({"arch": arch}) == arch
     else:
         with pytest.raises(InputError):
@@ -287,4 +287,4 @@ def test_tasks_are_named_and_found(space):
         assert (task.name, space.task(name)) == (name, task)
         assert task.classes > 0 and len(task.input_shape) == 3
     with pytest.raises(InputError, match=f"{space.name} has no task 'poetry'; choose one of {next(iter(space.tasks))}"):
-        space.network(space.sample(1, seed=0)[0], "poetry")
+        space.network(space.sample(1, rng=0)[0], "poetry")

@@ -5,10 +5,10 @@ import math
 import numpy as np
 import pytest
 from helpers import TABLE
+from parzc.encoding.encoders import MOST_VERTICES, TokenEncoder
 
 from parzc.datasets import get_space
 from parzc.encoding.architecture import encode_archs
-from parzc.encoding.encoders import MOST_VERTICES, TokenEncoder
 from parzc.errors import InputError
 
 SPACE, TINY = get_space("nb101"), get_space("autoformer-tiny")

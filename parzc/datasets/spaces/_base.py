@@ -2,7 +2,7 @@
 
 import zlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import TypeVar
@@ -12,6 +12,9 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from parzc.datasets.spaces import _decisions
+from parzc.datasets.spaces._decisions import LISTABLE, Choice, Decision, as_generator
+from parzc.datasets.spaces._references import findable, reference_of
 from parzc.errors import InputError
 
 N = TypeVar("N", bound=nn.Module)
@@ -56,15 +59,18 @@ class Slot:
 
     Args:
         name: qualified module name in the networks of the space.
-        edge: which searchable position it fills, for example `0-1`; the name of the place for fixed parts.
+        edge: the position it belongs to, for example `0-1`; the name of the place for fixed parts. Nodes of slots with
+            the same edge and stage are averaged by rankers that read one token for each edge.
         stage: index of the stage (resolution level), from 0.
-        depth: index of the cell along the network, from 0.
+        depth: index of the cell along the network, from 0; it orders the slots in figures.
+        searchable: whether decisions of the space change what stands here; `False` for fixed parts such as the stem.
     """
 
     name: str
     edge: str
     stage: int
     depth: int
+    searchable: bool = True
 
 
 @dataclass(frozen=True)
@@ -118,7 +124,8 @@ class Space(ABC):
     """A set of architectures with one way to write, build and draw each.
 
     Subclasses define the class attributes and the abstract methods; everything that takes an architecture string
-    raises `InputError` for a string that is not in the space.
+    raises `InputError` for a string that is not in the space. A space that defines `decisions`, `compose` and
+    `decompose` gets `draw`, `mutate`, `neighbours`, `crossover` and, where it is small, `archs` from them.
 
     Attributes:
         name: what users call the space.
@@ -129,6 +136,7 @@ class Space(ABC):
             encoding next to what was measured, `measured` does not (`parzc.ranker.presets`).
         columns: of a table, which together spell an architecture where there is no column `arch`.
         citation: where the space was published.
+        decisions: what may be chosen, each behind its parent; empty if the space has no decision view.
     """
 
     name: str
@@ -138,6 +146,25 @@ class Space(ABC):
     operations: tuple[str, ...] = ()
     columns: tuple[str, ...] = ("arch",)
     preset_variant: str = "architecture"
+    decisions: tuple[Decision, ...] = ()
+    _reference: str = ""
+
+    def __reduce__(self) -> tuple[Callable[[str], "Space"], tuple[str]]:
+        # To other processes goes where the space is found, never its code.
+        from parzc.datasets.spaces._registry import get_space
+
+        return get_space, (findable(self),)
+
+    def __deepcopy__(self, _: object) -> "Space":
+        return self
+
+    @property
+    def reference(self) -> str:
+        """The string by which `get_space` finds the space in another process; empty if none can find it.
+
+        The name for spaces that come with an installed package, otherwise `/path/to/file.py:Name` or `module:Name`.
+        """
+        return reference_of(self)
 
     @property
     @abstractmethod
@@ -160,9 +187,44 @@ class Space(ABC):
     def cost(self, arch: str, task: str = "") -> Cost:
         """Return parameters, multiply-accumulates and weight layers of the network of `arch` as built."""
 
-    @abstractmethod
-    def mutate(self, arch: str, seed: int) -> str:
-        """Return an architecture of the space that differs from `arch` in one decision, drawn with `seed`."""
+    def compose(self, choices: Mapping[str, Choice]) -> str:  # noqa: ARG002
+        """Return the architecture that has these choices: one for each decision that exists with the others.
+
+        Raises:
+            InputError: if they make no architecture of the space, or the space has no decision view.
+        """
+        raise self._no_decisions()
+
+    def decompose(self, arch: str) -> dict[str, Choice]:  # noqa: ARG002
+        """Return the choice of each decision that exists in `arch`, by name.
+
+        Raises:
+            InputError: if `arch` is not in the space, or the space has no decision view.
+        """
+        raise self._no_decisions()
+
+    def mutate(self, arch: str, rng: np.random.Generator | int) -> str:
+        """Return an architecture of the space that differs from `arch` in one decision.
+
+        Args:
+            arch: an architecture of the space.
+            rng: a generator, or a seed of one.
+        """
+        self._check_decisions()
+        return _decisions.mutate(self, arch, as_generator(rng))
+
+    def neighbours(self, arch: str) -> list[str]:
+        """Return every architecture of the space that differs from `arch` in one decision, each once.
+
+        Decisions that come to exist by the change have all their choices.
+        """
+        self._check_decisions()
+        return _decisions.neighbours(self, arch)
+
+    def crossover(self, a: str, b: str, rng: np.random.Generator | int) -> str:
+        """Return an architecture of the space that has each choice from `a` or from `b`, both equally likely."""
+        self._check_decisions()
+        return _decisions.crossover(self, a, b, as_generator(rng))
 
     def archs(self) -> Sequence[str]:
         """Return every architecture of the space, in a fixed order.
@@ -170,15 +232,23 @@ class Space(ABC):
         Raises:
             InputError: if the space is too large to list.
         """
+        if self.decisions and self.size <= LISTABLE:
+            return _decisions.every(self)
         raise InputError(f"{self.name} has {self.size:,} architectures, too many to list; draw or name some of them")
 
     def draw(self, generator: np.random.Generator) -> str:
-        """Return one architecture; spaces that are too large to list define this."""
+        """Return one architecture; spaces that are too large to list, and have no decision view, define this."""
+        if type(self).archs is Space.archs and self.decisions:
+            return _decisions.draw(self, generator)
         archs = self.archs()
         return archs[int(generator.integers(len(archs)))]
 
-    def sample(self, n: int, seed: int) -> list[str]:
-        """Return `n` different architectures, drawn with `seed`: uniformly, or as `draw` does it.
+    def sample(self, n: int, rng: np.random.Generator | int) -> list[str]:
+        """Return `n` different architectures: drawn uniformly where the space can be listed, else as `draw` does it.
+
+        Args:
+            n: how many.
+            rng: a generator, or a seed of one.
 
         Raises:
             InputError: if the space holds fewer than `n` architectures.
@@ -187,8 +257,8 @@ class Space(ABC):
             raise InputError(
                 f"cannot draw {n} architectures from {self.name}: it holds {self.size}; ask for 1 to {self.size}"
             )
-        generator = np.random.default_rng(seed)
-        if type(self).draw is Space.draw:
+        generator = as_generator(rng)
+        if type(self).draw is Space.draw and (type(self).archs is not Space.archs or self.size <= LISTABLE):
             archs = self.archs()
             return [archs[i] for i in generator.choice(len(archs), size=n, replace=False)]
         drawn: dict[str, None] = {}
@@ -197,10 +267,10 @@ class Space(ABC):
         return list(drawn)
 
     def spell(self, row: Mapping[str, str]) -> str:
-        """Return the architecture that the `columns` of a table's row say.
+        """Return the architecture that the `columns` of a table's row spell.
 
         Raises:
-            InputError: if they say none of this space.
+            InputError: if they spell none of this space.
         """
         return row["arch"]
 
@@ -212,7 +282,27 @@ class Space(ABC):
         Raises:
             InputError: if the space has no such task, or the task no such inputs.
         """
+        if not self.tasks:
+            raise InputError(
+                f'{self.name} has no task; define at least one, like tasks = {{"a": Task("a", (3, 32, 32), 10)}}'
+            )
         name, at, size = (name or next(iter(self.tasks))).partition("@")
         if name not in self.tasks:
             raise InputError(f"{self.name} has no task '{name}'; choose one of {', '.join(self.tasks)}")
         return self.tasks[name].resized(size) if at else self.tasks[name]
+
+    def _no_decisions(self) -> InputError:
+        return InputError(f"{self.name} has no decision view; define decisions, compose and decompose")
+
+    def _check_decisions(self) -> None:
+        if not self.decisions:
+            raise self._no_decisions()
+
+
+def missing_slots(space: Space, nodes: Iterable[str]) -> list[str]:
+    """Return the names of nodes that fill no slot of a space, in their order; none for a space without slots.
+
+    Rankers tell a node's place in the network by its slot, so that each node of each network of a space needs one.
+    """
+    known = {slot.name for slot in space.slots}
+    return [node for node in nodes if known and node not in known]

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from parzc.datasets.spaces._base import Cost, Graph, Slot, Space, initialise
 from parzc.datasets.spaces._cost import count_cost
+from parzc.datasets.spaces._decisions import as_generator
 from parzc.datasets.spaces.nb201 import EDGES, NB201, ReductionBlock, ReLUConvBN
 from parzc.errors import InputError
 
@@ -125,9 +126,9 @@ class NATSSize(Space):
         channels = self.parse(arch)
         return Graph(("input", *map(str, channels), "output"), np.eye(LAYERS + 2, k=1, dtype=np.bool_))
 
-    def mutate(self, arch: str, seed: int) -> str:
+    def mutate(self, arch: str, rng: np.random.Generator | int) -> str:
         """Return the network with other channels in one layer."""
-        channels, generator = list(self.parse(arch)), np.random.default_rng(seed)
+        channels, generator = list(self.parse(arch)), as_generator(rng)
         layer = int(generator.integers(LAYERS))
         others = [choice for choice in CHOICES if choice != channels[layer]]
         channels[layer] = others[generator.integers(len(others))]

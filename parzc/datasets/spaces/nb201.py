@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from parzc.datasets.spaces._base import Cost, Graph, Slot, Space, Task, initialise
+from parzc.datasets.spaces._decisions import as_generator
 from parzc.errors import InputError
 
 OPERATIONS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
@@ -190,9 +191,9 @@ def cell_graph(cell: Cell) -> Graph:
     return Graph(("input", *cell, "output"), adjacency)
 
 
-def mutated(cell: Cell, operations: tuple[str, ...], seed: int) -> Cell:
+def mutated(cell: Cell, operations: tuple[str, ...], generator: np.random.Generator) -> Cell:
     """Return the cell with another one of `operations` at one edge."""
-    changed, generator = list(cell), np.random.default_rng(seed)
+    changed = list(cell)
     edge = int(generator.integers(len(cell)))
     others = [op for op in operations if op != cell[edge]]
     changed[edge] = others[int(generator.integers(len(others)))]
@@ -247,9 +248,9 @@ class NB201(Space):
         """Return the graph of the cell; see `cell_graph`."""
         return cell_graph(self.parse(arch))
 
-    def mutate(self, arch: str, seed: int) -> str:
+    def mutate(self, arch: str, rng: np.random.Generator | int) -> str:
         """Return the cell with another operation at one edge."""
-        return _write(mutated(self.parse(arch), OPERATIONS, seed))
+        return _write(mutated(self.parse(arch), OPERATIONS, as_generator(rng)))
 
     def canonical(self, arch: str) -> str:
         """Return the simplest of the cells that compute the same function: 4,930 different strings in all."""

@@ -29,6 +29,7 @@ from torch import nn
 
 from parzc.datasets.spaces._base import Cost, Graph, Slot, Space, Task, initialise
 from parzc.datasets.spaces._cost import count_cost
+from parzc.datasets.spaces._decisions import as_generator
 from parzc.datasets.spaces._transnas_networks import (
     BLOCKS_PER_LAYER,
     CHANNELS,
@@ -126,9 +127,9 @@ class TransNASMicro(TransNAS):
         """Return the graph of the cell; see `nb201.cell_graph`."""
         return cell_graph(self.parse(arch))
 
-    def mutate(self, arch: str, seed: int) -> str:
+    def mutate(self, arch: str, rng: np.random.Generator | int) -> str:
         """Return the cell with another operation at one edge."""
-        return _write(mutated(self.parse(arch), OPERATIONS, seed))
+        return _write(mutated(self.parse(arch), OPERATIONS, as_generator(rng)))
 
     def canonical(self, arch: str) -> str:
         """Return the simplest of the cells that compute the same function in every layer.
@@ -201,14 +202,14 @@ class TransNASMacro(TransNAS):
         layers = [LAYERS[int(digit) - 1] for digit in self.parse(arch)]
         return Graph(("input", *layers, "output"), np.eye(len(layers) + 2, k=1, dtype=np.bool_))
 
-    def mutate(self, arch: str, seed: int) -> str:
+    def mutate(self, arch: str, rng: np.random.Generator | int) -> str:
         """Return the backbone with one layer changed, left out or put in."""
         layers = self.parse(arch)
         cuts = [(layers[:i], layers[i:]) for i in range(len(layers) + 1)]
         neighbours = {head + digit + tail[drop:] for head, tail in cuts for digit in "1234" for drop in (0, 1)}
         neighbours |= {head + tail[1:] for head, tail in cuts}
         allowed = sorted(near for near in neighbours - {layers} if _is_macro(near))
-        return f"{CHANNELS}-{allowed[np.random.default_rng(seed).integers(len(allowed))]}-basic"
+        return f"{CHANNELS}-{allowed[as_generator(rng).integers(len(allowed))]}-basic"
 
     def canonical(self, arch: str) -> str:
         """Return `arch`: different sequences of layers compute different functions."""

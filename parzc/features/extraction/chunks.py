@@ -1,16 +1,20 @@
 """The unit of work: a chunk of architectures, extracted in a worker, sent back as the bytes of a shard."""
 
+import os
 import random
+import socket
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from parzc.datasets import get_space
+from parzc.datasets import Space, get_space, missing_slots
+from parzc.errors import InputError
 from parzc.features.extraction.one_network import extract
 from parzc.features.proxies._registry import resolve
 from parzc.features.store import FeatureStore
@@ -49,8 +53,10 @@ class Extracted:
 class Extraction:
     """Extracts chunks; holds all that a worker on another machine needs.
 
+    To other processes goes the reference of the space, and each of them gets it from its file, module or package.
+
     Args:
-        space: name of the search space.
+        space: search space, or the reference of one.
         task: one of its tasks.
         seed: of initialisation and labels.
         batches: number of equal parts of the inputs.
@@ -59,7 +65,7 @@ class Extraction:
         labels: its class indices, if there are any.
     """
 
-    space: str
+    space: str | Space
     task: str
     seed: int
     batches: int
@@ -67,8 +73,16 @@ class Extraction:
     inputs: Tensor
     labels: Tensor | None
 
+    def __getstate__(self) -> dict[str, Any]:
+        return vars(self) | {"space": self.space if isinstance(self.space, str) else self.space.reference}
+
     def __call__(self, archs: Sequence[str]) -> Extracted:
-        """Extract the architectures with one thread; one that raises an error does not stop the others."""
+        """Extract the architectures with one thread; one that raises an error does not stop the others.
+
+        Raises:
+            InputError: if this process cannot find the space, or a node fills no slot of it.
+        """
+        space = self._found()
         rows: dict[str, NodeFeatures] = {}
         failed: dict[str, str] = {}
         threads = torch.get_num_threads()
@@ -76,11 +90,13 @@ class Extraction:
         try:
             for arch in archs:
                 try:
-                    rows[arch] = self._extract(arch)
+                    rows[arch] = self._extract(space, arch)
                 except Exception as error:  # whatever a network does, it is said and the others go on
                     failed[arch] = " ".join(f"{type(error).__name__}: {error}".split())[:300]
         finally:
             torch.set_num_threads(threads)
+        for arch, row in rows.items():
+            _check_slots(space, arch, row)
         if not rows:
             return Extracted(failed=failed)
         names = {name for row in rows.values() for name in row.seconds}
@@ -88,8 +104,16 @@ class Extraction:
         table = self._with_blocks(FeatureTable.of(list(rows.values()), list(rows)))
         return Extracted(encode(table), table.archs, seconds, failed)
 
-    def _extract(self, arch: str) -> NodeFeatures:
-        network = get_space(self.space).network(arch, self.task, self.seed)
+    def _found(self) -> Space:
+        try:
+            return get_space(self.space)
+        except InputError as reason:
+            raise InputError(
+                f"the process {os.getpid()} of {socket.gethostname()} cannot find the space: {reason}"
+            ) from None
+
+    def _extract(self, space: Space, arch: str) -> NodeFeatures:
+        network = space.network(arch, self.task, self.seed)
         return extract(network, self.inputs, self.labels, self.proxies or None, self.seed, self.batches)
 
     def _with_blocks(self, table: FeatureTable) -> FeatureTable:
@@ -100,6 +124,16 @@ class Extraction:
             if info.block_values is not None
         }
         return replace(table, block_statistics=columns)
+
+
+def _check_slots(space: Space, arch: str, row: NodeFeatures) -> None:
+    missing = missing_slots(space, row.nodes)
+    if missing:
+        raise InputError(
+            f"the node '{missing[0]}' of {arch[:200]} fills no slot of {space.name}, so that no ranker could read the "
+            f"features: add Slot('{missing[0]}', ...) to the slots of the space, check it with "
+            "parzc.testing.SpaceContract, and start again; what is extracted stays"
+        )
 
 
 class Chunks:

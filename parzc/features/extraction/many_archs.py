@@ -5,7 +5,7 @@ import platform
 import time
 from collections.abc import Iterable, Mapping
 from contextlib import closing, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
@@ -16,7 +16,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from parzc.datasets import Task, get_space
+from parzc.datasets import Space, Task, get_space
+from parzc.datasets.spaces._doors import importing
+from parzc.datasets.spaces._references import findable
+from parzc.datasets.spaces._registry import recorded_space
 from parzc.errors import InputError
 from parzc.features.extraction.chunks import Chunks, Extracted, Extraction
 from parzc.features.extraction.engines import Engine, LocalEngine, Lost, get_engine
@@ -39,7 +42,7 @@ class ExtractionConfig:
     """What fixes the features of an architecture.
 
     Args:
-        space: name of a search space.
+        space: a search space, or its name or place as `parzc.datasets.get_space` takes it.
         task: one of its tasks.
         batch: number of inputs in a batch.
         batches: number of batches; with `batch` the data budget of every proxy.
@@ -49,7 +52,7 @@ class ExtractionConfig:
         proxies: names of the proxies and statistics; all if empty.
     """
 
-    space: str
+    space: str | Space
     task: str = "cifar10"
     batch: int = 16
     data: str = "gaussian"
@@ -64,7 +67,8 @@ class ExtractionConfig:
 
     def manifest(self) -> dict[str, Any]:
         """Return the configuration as recorded with the features: a file is known by the digest of what was taken."""
-        record = asdict(self) | {
+        # By its name, so that a store is the same one when the file of a space has moved.
+        record = asdict(replace(self, space=get_space(self.space).name)) | {
             "proxies": [info.name for info in resolve(self.proxies or None)],
             "initialisation": "each module's own default, seeded by its name",
         }
@@ -88,7 +92,7 @@ class ExtractionConfig:
         """
         inputs, labels = load_batch(self)
         resolve(self.proxies or None)
-        return Extraction(self.space, self.task, self.seed, self.batches, self.proxies, inputs, labels)
+        return Extraction(get_space(self.space), self.task, self.seed, self.batches, self.proxies, inputs, labels)
 
 
 @lru_cache(maxsize=4)
@@ -162,24 +166,37 @@ def build_store(
         address: of a Ray cluster that runs; one is started on this machine if empty.
 
     Raises:
-        InputError: for an unknown arch, a store of another configuration, an engine that cannot be used, a disk that is
-            full, or workers that die whatever they are given.
+        InputError: for an unknown arch, a space that the workers cannot find or whose slots are not complete, a store
+            of another configuration, an engine that cannot be used, a disk that is full, or workers that die whatever
+            they are given.
     """
-    space = get_space(config.space)
+    space = _space(config)
     wanted = sorted({space.canonical(arch) for arch in archs})
     extraction = config.extraction()
     runner = get_engine(engine, workers, address)
     store = FeatureStore.create(path, config.manifest(), config.definitions(), _versions())
     for old, new in store.set_aside_damaged(wanted):
         say(f"{old} in {path} is damaged; it is set aside as {new}, and what it held is extracted again", progress)
-    store.note(wanted=len(wanted))
+    place = {key: value for key, value in recorded_space(space).items() if key != "space"}
+    store.note(wanted=len(wanted), **place)
     todo = store.lacking(wanted)
     chunks = Chunks(todo, CHUNK, store)
     if isinstance(runner, LocalEngine) and len(todo) <= CHUNK:
         runner = LocalEngine(1)  # a process would take longer to start than to work
+    if not (isinstance(runner, LocalEngine) and runner.workers == 1):
+        findable(space)
     with Progress(len(wanted), done=len(wanted) - len(todo), shown=progress) as shown:
         _Keeper(store, shown).run(runner, extraction, chunks)
     return FeatureStore.open(path)
+
+
+def _space(config: ExtractionConfig) -> Space:
+    if importing():
+        raise InputError(
+            f"{importing()} starts an extraction while it is imported for its search space; put that behind "
+            "if __name__ == '__main__'"
+        )
+    return get_space(config.space)
 
 
 class _Keeper:

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from parzc.datasets import get_space, load_table
 from parzc.datasets.spaces import nb101
-from parzc.datasets.spaces.nb101 import CellNetwork, vertex_channels
+from parzc.datasets.spaces._nb101_networks import CellNetwork, vertex_channels
 from parzc.errors import InputError
 
 SPACE = get_space("nb101")
@@ -187,7 +187,7 @@ def test_nine_edges_are_counted_without_those_of_dead_vertices():
 
 
 def test_drawn_cells_are_canonical_and_mostly_of_seven_vertices():
-    sample = SPACE.sample(120, seed=3)
+    sample = SPACE.sample(120, rng=3)
     assert [SPACE.canonical(arch) for arch in sample] == sample
     sizes = [len(SPACE.graph(arch).operations) for arch in sample]
     # 359,082 of 423,624 classes have seven vertices; three standard deviations.
