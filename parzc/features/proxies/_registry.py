@@ -11,7 +11,7 @@ from typing import Any, get_args
 
 from parzc.errors import InputError
 from parzc.features.proxies._info import Elements, NodeValues, ProxyInfo, Scale
-from parzc.features.proxies._references import is_reference, load_module, split_reference
+from parzc.features.proxies._references import FILES, is_reference, load_module, split_reference
 
 __all__ = [
     "NodeValues",
@@ -129,12 +129,11 @@ def known_info(name: str, kept: Mapping[str, Any]) -> ProxyInfo:
     Raises:
         InputError: if there is no such proxy, and `kept` does not hold what its values mean.
     """
-    scale, elements, bigger_is_better = (kept.get(key) for key in ("scale", "elements", "bigger_is_better"))
-    whole = scale in get_args(Scale) and elements in get_args(Elements) and isinstance(bigger_is_better, bool)
-    if name in list_proxies() or not whole:
+    fields: dict[str, Any] = {key: kept.get(key) for key in ("scale", "elements", "bigger_is_better")}
+    whole = fields["scale"] in get_args(Scale) and fields["elements"] in get_args(Elements)
+    if name in list_proxies() or not whole or not isinstance(fields["bigger_is_better"], bool):
         return proxy_info(name)
-    info = ProxyInfo(name, "a proxy whose file is not loaded", "the features that hold its values")
-    return replace(info, scale=scale, elements=elements, bigger_is_better=bigger_is_better)
+    return ProxyInfo(name, "a proxy whose file is not loaded", "the features that hold its values", **fields)
 
 
 def _find(name: str) -> list[ProxyInfo]:
@@ -210,4 +209,5 @@ def _place(info: ProxyInfo) -> str:
     if module.startswith(f"{__package__}."):
         return ""
     file = getattr(sys.modules.get(module), "__file__", None)
-    return str(Path(file).resolve()) if module == "__main__" and file else module
+    by_file = module == "__main__" or module.startswith(FILES)
+    return str(Path(file).resolve()) if by_file and file else module

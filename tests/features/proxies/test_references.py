@@ -11,6 +11,7 @@ from torch import nn
 from parzc.errors import InputError
 from parzc.features import ExtractionConfig, extract, list_proxies, proxy_info, score
 from parzc.features.proxies import ProxyInfo, _registry, load_proxies, register
+from parzc.features.proxies._references import load_module
 from parzc.features.proxies._registry import known_info, record, reference, resolve
 
 CODE = """
@@ -39,6 +40,7 @@ def registry_of_this_test(monkeypatch):
     list_proxies()
     monkeypatch.setattr(_registry, "_PROXIES", dict(_registry._PROXIES))
     monkeypatch.setattr(_registry, "_LOADED", dict(_registry._LOADED))
+    monkeypatch.setattr(sys, "path", list(sys.path))
 
 
 @pytest.fixture
@@ -90,6 +92,20 @@ def test_a_module_that_was_imported_before_is_found_too(tmp_path, monkeypatch):
     assert reference(proxy_info("wide")) == "module_imported_before:wide"
 
 
+def test_a_file_that_something_else_has_imported_is_not_imported_again(file):
+    """A file may hold a search space and a proxy; each is found by its own option."""
+    module = load_module(str(file))
+    assert load_proxies(file) == ["wide", "narrow"]
+    assert reference(proxy_info("wide")) == f"{file}:wide"
+    assert proxy_info("wide").node_values is module.squares
+
+
+def test_a_file_may_import_others_of_its_folder(file):
+    (file.parent / "helper_of_my_proxy.py").write_text("FIVE = 5.0\n")
+    file.write_text(CODE + "\nfrom helper_of_my_proxy import FIVE\n")
+    assert load_proxies(file) == ["wide", "narrow"]
+
+
 def test_a_record_that_nobody_registered_is_found(tmp_path):
     path = tmp_path / "plain.py"
     path.write_text(
@@ -138,7 +154,7 @@ def test_what_a_store_keeps_of_it_is_enough_to_use_its_values(file):
 @pytest.mark.parametrize(
     ("code", "sentence"),
     [
-        (None, "^there is no file {file}; correct the path"),
+        (None, "^there is no file {file} on this machine; correct the path"),
         ("x = 1", "^{file} registers no proxy; correct the name, or see docs/own_proxy.md$"),
         (
             "import no_such_module",
