@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parzc.errors import InputError
-from parzc.features.proxies._registry import proxy_info
 from parzc.features.store.table import FeatureTable
 
 Layout = Literal["padded", "aligned"]
@@ -33,7 +32,7 @@ def reduced(table: FeatureTable, statistic: str, reduction: Reduction) -> NDArra
     values = table.statistics[statistic].astype(np.float64)
     if reduction == "sum":
         return values
-    info = proxy_info(statistic)
+    info = table.info(statistic)
     count = table.count(info.elements)
     return values - np.log(count) if info.scale == "log" else values / count
 
@@ -47,7 +46,7 @@ def encoded(table: FeatureTable, statistic: str, reduction: Reduction, encoding:
     Missing values stay NaN.
     """
     values = reduced(table, statistic, reduction)
-    is_log = proxy_info(statistic).scale == "log"
+    is_log = table.info(statistic).scale == "log"
     if encoding == "raw":
         return values
     if encoding == "log":

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from parzc.errors import InputError
 from parzc.evaluation import metrics
 from parzc.evaluation.uncertainty import probability_above
-from parzc.features import FeatureTable, proxy_info
+from parzc.features import FeatureTable
 
 Kind = Literal["ranker", "baseline", "proxy"]
 METRICS: Mapping[str, Callable[[NDArray[np.float64], NDArray[np.float64]], float]] = {
@@ -166,7 +166,7 @@ def compare(
 
 def proxy_scores(features: FeatureTable, name: str) -> NDArray[np.float64]:
     """Return `(n,)` values of a proxy turned so that bigger is better; networks without a value rank last."""
-    sign = 1.0 if proxy_info(name).bigger_is_better else -1.0
+    sign = 1.0 if features.info(name).bigger_is_better else -1.0
     return metrics.fill_missing(sign * features.scores[name])
 
 

@@ -197,7 +197,8 @@ def get_preset(name: str, space: str | Space = "") -> Preset:
 
     Args:
         name: in `PRESETS`.
-        space: search space, or its name or file; networks of no known space, which have no architecture encoding, get `measured`.
+        space: search space, or its name or file; networks of no known space, which have no architecture encoding, get
+            `measured`.
 
     Raises:
         InputError: if there is no such preset, space or variant.

@@ -60,7 +60,7 @@ class Extraction:
         task: one of its tasks.
         seed: of initialisation and labels.
         batches: number of equal parts of the inputs.
-        proxies: names; all if empty.
+        proxies: names or references, as in `ExtractionConfig`; all that are registered if empty.
         inputs: the batch.
         labels: its class indices, if there are any.
     """
@@ -85,6 +85,7 @@ class Extraction:
         space = self._found()
         rows: dict[str, NodeFeatures] = {}
         failed: dict[str, str] = {}
+        resolve(self.proxies or None)  # what cannot be loaded stops the extraction, not one architecture
         threads = torch.get_num_threads()
         torch.set_num_threads(1)
         try:

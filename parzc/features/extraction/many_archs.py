@@ -24,7 +24,7 @@ from parzc.errors import InputError
 from parzc.features.extraction.chunks import Chunks, Extracted, Extraction
 from parzc.features.extraction.engines import Engine, LocalEngine, Lost, get_engine
 from parzc.features.extraction.progress import Progress, say
-from parzc.features.proxies._registry import resolve
+from parzc.features.proxies._registry import record, reference, resolve
 from parzc.features.store import FeatureStore
 
 CHUNK = 16
@@ -49,7 +49,8 @@ class ExtractionConfig:
         data: `gaussian` for standard normal inputs, or an `.npz` file with `x_train` (images, `(n, height, width, 3)`,
             unsigned bytes) and `y_train` (class indices), of which the first are taken.
         seed: of initialisation, inputs, labels.
-        proxies: names of the proxies and statistics; all if empty.
+        proxies: names of the proxies and statistics, or files and modules with proxies of one's own (`my_proxy.py`,
+            `my_proxy.py:name`, `module:name`); all that are registered if empty.
     """
 
     space: str | Space
@@ -68,21 +69,21 @@ class ExtractionConfig:
     def manifest(self) -> dict[str, Any]:
         """Return the configuration as recorded with the features: a file is known by the digest of what was taken."""
         # By its name, so that a store is the same one when the file of a space has moved.
-        record = asdict(replace(self, space=get_space(self.space).name)) | {
+        entries = asdict(replace(self, space=get_space(self.space).name)) | {
             "proxies": [info.name for info in resolve(self.proxies or None)],
             "initialisation": "each module's own default, seeded by its name",
         }
         if self.data != "gaussian":
             inputs, labels = load_batch(self)
             content = inputs.numpy().tobytes() + (b"" if labels is None else labels.numpy().tobytes())
-            record["data"] = f"sha256:{hashlib.sha256(content).hexdigest()[:16]}"
-        return record
+            entries["data"] = f"sha256:{hashlib.sha256(content).hexdigest()[:16]}"
+        return entries
 
     def definitions(self) -> dict[str, Mapping[str, object]]:
         """Return what fixes the numbers of each proxy, by name."""
-        record = self.manifest()
-        extraction = {key: record[key] for key in ("task", "batch", "batches", "data", "seed", "initialisation")}
-        return {info.name: info.define() | extraction for info in resolve(self.proxies or None)}
+        manifest = self.manifest()
+        extraction = {key: manifest[key] for key in ("task", "batch", "batches", "data", "seed", "initialisation")}
+        return {info.name: record(info) | extraction for info in resolve(self.proxies or None)}
 
     def extraction(self) -> Extraction:
         """Return the work that a worker does on each chunk of architectures.
@@ -91,8 +92,9 @@ class ExtractionConfig:
             InputError: if the inputs cannot be read, or a name is unknown.
         """
         inputs, labels = load_batch(self)
-        resolve(self.proxies or None)
-        return Extraction(get_space(self.space), self.task, self.seed, self.batches, self.proxies, inputs, labels)
+        # By file or module, so that other processes find what was registered in this one.
+        proxies = tuple(reference(info) for info in resolve(self.proxies or None))
+        return Extraction(get_space(self.space), self.task, self.seed, self.batches, proxies, inputs, labels)
 
 
 @lru_cache(maxsize=4)

@@ -7,7 +7,8 @@ The fourth proxy, complexity, is `flops`. The AZ-NAS score ranks all four within
 import numpy as np
 
 from parzc.features.passes.passes import Passes, Undefined
-from parzc.features.proxies._registry import NodeValues, ProxyInfo, register
+from parzc.features.proxies._family import Family
+from parzc.features.proxies._info import NodeValues
 
 AZ_NAS = ("expressivity", "progressivity", "trainability", "flops")
 """The proxies whose ranks AZ-NAS aggregates."""
@@ -23,10 +24,6 @@ def _entropies(passes: Passes) -> NodeValues:
         where = passes.blocks.names[int(np.argmin(np.isfinite(entropy)))]
         raise Undefined(f"the output of block '{where}' is constant or not finite, so that its spectrum has no entropy")
     return entropy
-
-
-def _progressivity(passes: Passes) -> float:
-    return float(np.diff(_entropies(passes)).min())
 
 
 def _trainabilities(passes: Passes) -> NodeValues:
@@ -50,48 +47,34 @@ def _trainability_published(passes: Passes) -> float:
     return _trainability(passes)
 
 
-for _name, _meaning, _source, _block_values, _network_value in (
-    (
-        "expressivity",
-        "entropy of the spectrum of the features, summed over primary blocks",
-        "Lee and Ham 2024 (AZ-NAS, CVPR), eqs. 1 to 4",
-        _entropies,
-        lambda passes: float(_entropies(passes).sum()),
-    ),
-    (
-        "progressivity",
-        "smallest growth of that entropy from one primary block to the next",
-        "Lee and Ham 2024 (AZ-NAS, CVPR), eq. 5",
-        None,
-        _progressivity,
-    ),
-    (
-        "trainability",
-        "how close to one the spectral norms of the Jacobians between primary blocks are; at most 0",
-        "Lee and Ham 2024 (AZ-NAS, CVPR), eqs. 6 to 11",
-        _trainabilities,
-        _trainability,
-    ),
-    (
-        "trainability_published",
-        "trainability, but none where a block hands gradients on unchanged, which published code computes",
-        "Lee and Ham 2024 (AZ-NAS, CVPR), published code: minus infinity where input and output gradient are equal",
-        None,
-        _trainability_published,
-    ),
-):
-    register(
-        ProxyInfo(
-            name=_name,
-            meaning=_meaning,
-            source=_source,
-            bigger_is_better=True,
-            passes=("blocks",),
-            inputs="gaussian",
-            initialisation="kaiming",
-            batch_norm="batch",
-            needs="two primary blocks",
-            block_values=_block_values,
-            network_value=_network_value,
-        )
-    )
+_blocks = Family(
+    passes=("blocks",), inputs="gaussian", initialisation="kaiming", batch_norm="batch", needs="two primary blocks"
+)
+_PAPER = "Lee and Ham 2024 (AZ-NAS, CVPR), "
+
+_blocks.add(
+    "expressivity",
+    "entropy of the spectrum of the features, summed over primary blocks",
+    _PAPER + "eqs. 1 to 4",
+    block_values=_entropies,
+    network_value=lambda passes: float(_entropies(passes).sum()),
+)
+_blocks.add(
+    "progressivity",
+    "smallest growth of that entropy from one primary block to the next",
+    _PAPER + "eq. 5",
+    network_value=lambda passes: float(np.diff(_entropies(passes)).min()),
+)
+_blocks.add(
+    "trainability",
+    "how close to one the spectral norms of the Jacobians between primary blocks are; at most 0",
+    _PAPER + "eqs. 6 to 11",
+    block_values=_trainabilities,
+    network_value=_trainability,
+)
+_blocks.add(
+    "trainability_published",
+    "trainability, but none where a block hands gradients on unchanged, which published code computes",
+    _PAPER + "published code: minus infinity where input and output gradient are equal",
+    network_value=_trainability_published,
+)

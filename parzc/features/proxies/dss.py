@@ -18,10 +18,21 @@ import torch
 from parzc.features.passes.blocks import smaller_product
 from parzc.features.passes.passes import Passes, Undefined
 from parzc.features.passes.trace import Node, functions_before
-from parzc.features.proxies._registry import NodeValues, ProxyInfo, register
+from parzc.features.proxies._family import Family
+from parzc.features.proxies._info import NodeValues
 
 FAR_BELOW = 4
 """How much smaller than a matrix its rank has to be for the nuclear norm to be taken from a part of it."""
+
+
+_family = Family(
+    passes=("synaptic_flow",),
+    inputs="ones",
+    initialisation="absolute",
+    batch_norm="removed",
+    needs="attention",
+    elements="node",
+)
 
 
 def attention_nodes(nodes: Sequence[Node]) -> set[int]:
@@ -44,6 +55,11 @@ def _attends(name: str) -> bool:
     return "Softmax" in name or "ScaledDotProduct" in name
 
 
+@_family.statistic(
+    "dss",
+    "synaptic diversity of attention weights and synaptic saliency of other linear weights",
+    "Zhou et al. 2022 (TF-TAS, CVPR), DSS-indicator; nuclear norms of each weight as one matrix",
+)
 def _dss(passes: Passes) -> NodeValues:
     nodes = passes.synaptic_flow
     attention = attention_nodes(nodes)
@@ -83,20 +99,3 @@ def nuclear_norm(matrix: torch.Tensor, rank: int | None = None) -> float:
         # The singular values are the roots of these eigenvalues, which take less time.
         norm = torch.linalg.eigvalsh(smaller_product(matrix)).clamp_min(0).sqrt().sum()
     return norm.item()
-
-
-register(
-    ProxyInfo(
-        name="dss",
-        meaning="synaptic diversity of attention weights and synaptic saliency of other linear weights",
-        source="Zhou et al. 2022 (TF-TAS, CVPR), DSS-indicator; nuclear norms of each weight as one matrix",
-        bigger_is_better=True,
-        passes=("synaptic_flow",),
-        inputs="ones",
-        initialisation="absolute",
-        batch_norm="removed",
-        needs="attention",
-        elements="node",
-        node_values=_dss,
-    )
-)

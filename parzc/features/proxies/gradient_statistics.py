@@ -10,7 +10,8 @@ from collections.abc import Callable
 import numpy as np
 
 from parzc.features.passes.passes import Passes, Undefined
-from parzc.features.proxies._registry import NodeValues, ProxyInfo, register
+from parzc.features.proxies._family import Family
+from parzc.features.proxies._info import NodeValues
 
 
 def _sums(passes: Passes, name: str) -> NodeValues:
@@ -37,77 +38,56 @@ def _log_of(name: str) -> Callable[[Passes], NodeValues]:
     return node_values
 
 
+_samples = Family(passes=("samples",), labels=True, batch_norm="batch", across_batches=True)
+
+_samples.add(
+    "zico",
+    "log of mean over deviation of the absolute gradient, summed over the weights of a node",
+    "Li et al. 2023 (ZiCo, arXiv:2301.11300), as MeCo app. B writes it",
+    elements="node",
+    node_values=_log_of("zico"),
+)
+_samples.add(
+    "zico_signed",
+    "zico with the deviation of the signed gradient, which published code computes",
+    "Li et al. 2023 (ZiCo), published code: standard deviation without absolute values",
+    elements="node",
+    node_values=_log_of("zico_signed"),
+)
+
+_XI_GSNR = "Sun et al. 2023 (xi-GSNR, ICCV), "
+for _name, _meaning, _where in (
+    ("xi_gsnr", "squared mean over variance of the gradient, smoothed", "eq. 10, xi = 1e-8"),
+    ("gsnr", "squared mean over variance of the gradient", "table 9, row 4"),
+    ("gsnr_mean", "squared mean of the gradient", "table 9, row 1"),
+    ("gsnr_variance", "inverse variance of the gradient", "table 9, row 2"),
+    ("xi_gsnr_variance", "inverse variance of the gradient, smoothed", "table 9, row 3"),
+    (
+        "xi_gsnr_accumulated",
+        "xi_gsnr of running sums of gradients, which published code computes",
+        "published code: gradients are not reset between samples",
+    ),
+):
+    _samples.add(_name, _meaning, _XI_GSNR + _where, node_values=_sum_of(_name))
+
+
+@_samples.statistic(
+    "gradsign",
+    "on how many inputs the sign of the gradient agrees, summed over weights",
+    "Zhang and Jia 2022 (GradSign, arXiv:2110.08616), as MeCo app. B writes it: sum_k |sum_i sign g_ik|",
+    across_batches=False,
+)
+def _gradsign(passes: Passes) -> NodeValues:
+    return passes.samples.sums["gradsign"]
+
+
+@_samples.proxy(
+    "gradsign_mean",
+    "gradsign averaged over weights, which part of the published code computes",
+    "Zhang and Jia 2022 (GradSign), published script: mean instead of sum",
+    passes=("forward", "samples"),
+    across_batches=False,
+)
 def _gradsign_mean(passes: Passes) -> float:
     weights = sum(node.weight.numel() for node in passes.forward)
     return float(passes.samples.sums["gradsign"].sum()) / weights
-
-
-_XI_GSNR = "Sun et al. 2023 (xi-GSNR, ICCV), "
-_VARIANTS = {
-    "xi_gsnr": ("squared mean over variance of the gradient, smoothed", _XI_GSNR + "eq. 10, xi = 1e-8"),
-    "gsnr": ("squared mean over variance of the gradient", _XI_GSNR + "table 9, row 4"),
-    "gsnr_mean": ("squared mean of the gradient", _XI_GSNR + "table 9, row 1"),
-    "gsnr_variance": ("inverse variance of the gradient", _XI_GSNR + "table 9, row 2"),
-    "xi_gsnr_variance": ("inverse variance of the gradient, smoothed", _XI_GSNR + "table 9, row 3"),
-    "xi_gsnr_accumulated": (
-        "xi_gsnr of running sums of gradients, which published code computes",
-        _XI_GSNR + "published code: gradients are not reset between samples",
-    ),
-}
-
-for _name, _values, _meaning, _source in (
-    (
-        "zico",
-        _log_of("zico"),
-        "log of mean over deviation of the absolute gradient, summed over the weights of a node",
-        "Li et al. 2023 (ZiCo, arXiv:2301.11300), as MeCo app. B writes it",
-    ),
-    (
-        "zico_signed",
-        _log_of("zico_signed"),
-        "zico with the deviation of the signed gradient, which published code computes",
-        "Li et al. 2023 (ZiCo), published code: standard deviation without absolute values",
-    ),
-    *((name, _sum_of(name), meaning, source) for name, (meaning, source) in _VARIANTS.items()),
-):
-    register(
-        ProxyInfo(
-            name=_name,
-            meaning=_meaning,
-            source=_source,
-            bigger_is_better=True,
-            passes=("samples",),
-            inputs="data",
-            labels=True,
-            batch_norm="batch",
-            elements="node" if _name.startswith("zico") else "weights",
-            node_values=_values,
-            across_batches=True,
-        )
-    )
-register(
-    ProxyInfo(
-        name="gradsign",
-        meaning="on how many inputs the sign of the gradient agrees, summed over weights",
-        source="Zhang and Jia 2022 (GradSign, arXiv:2110.08616), as MeCo app. B writes it: sum_k |sum_i sign g_ik|",
-        bigger_is_better=True,
-        passes=("samples",),
-        inputs="data",
-        labels=True,
-        batch_norm="batch",
-        node_values=lambda passes: passes.samples.sums["gradsign"],
-    )
-)
-register(
-    ProxyInfo(
-        name="gradsign_mean",
-        meaning="gradsign averaged over weights, which part of the published code computes",
-        source="Zhang and Jia 2022 (GradSign), published script: mean instead of sum",
-        bigger_is_better=True,
-        passes=("forward", "samples"),
-        inputs="data",
-        labels=True,
-        batch_norm="batch",
-        network_value=_gradsign_mean,
-    )
-)

@@ -8,13 +8,16 @@ import torch
 from torch import Tensor
 
 from parzc.features.passes.passes import Passes, Undefined
-from parzc.features.proxies._registry import ProxyInfo, register
+from parzc.features.proxies._family import Family
 
 JACOB_COV_OFFSET = 1e-5
-
-
+"""The k of jacob_cov, which keeps eigenvalues away from zero."""
 EPE_OFFSET = 1e-5
+"""What EPE-NAS adds to correlations before it takes their logarithms."""
 FEW_CLASSES = 100
+"""Up to so many classes EPE-NAS sums logarithms; above, it takes their means and compares them."""
+
+_jacobian = Family(passes=("jacobian",), batch_norm="batch")
 
 
 def _correlations(jacobian: Tensor) -> Tensor:
@@ -28,11 +31,24 @@ def _correlations(jacobian: Tensor) -> Tensor:
     return correlations
 
 
+@_jacobian.proxy(
+    "jacob_cov",
+    "how uncorrelated the Jacobians of different inputs are",
+    "Mellor et al. 2020 (arXiv:2006.04647v1), eq. 2: -sum_i log(l_i + k) + 1 / (l_i + k), k = 1e-5",
+)
 def _jacob_cov(passes: Passes) -> float:
     eigenvalues = torch.linalg.eigvalsh(_correlations(passes.jacobian)).clamp_min(0) + JACOB_COV_OFFSET
     return float(-(eigenvalues.log() + 1 / eigenvalues).sum())
 
 
+@_jacobian.proxy(
+    "epe_nas",
+    "how uncorrelated the Jacobians of inputs of one class are",
+    "Lopes et al. 2021 (EPE-NAS, arXiv:2102.08099), published code: sum_c |sum log(|corr_c| + 1e-5)|; "
+    "above 100 classes mean logs and their mean absolute difference",
+    passes=("jacobian", "labels", "classes"),
+    labels=True,
+)
 def _epe_nas(passes: Passes) -> float:
     correlations, labels = _correlations(passes.jacobian), passes.labels
     scores = []
@@ -44,31 +60,3 @@ def _epe_nas(passes: Passes) -> float:
     if passes.classes <= FEW_CLASSES:
         return float(values.abs().sum())
     return float((values[:, None] - values[None, :]).abs().triu().sum() / len(values))
-
-
-register(
-    ProxyInfo(
-        name="jacob_cov",
-        meaning="how uncorrelated the Jacobians of different inputs are",
-        source="Mellor et al. 2020 (arXiv:2006.04647v1), eq. 2: -sum_i log(l_i + k) + 1 / (l_i + k), k = 1e-5",
-        bigger_is_better=True,
-        passes=("jacobian",),
-        inputs="data",
-        batch_norm="batch",
-        network_value=_jacob_cov,
-    )
-)
-register(
-    ProxyInfo(
-        name="epe_nas",
-        meaning="how uncorrelated the Jacobians of inputs of one class are",
-        source="Lopes et al. 2021 (EPE-NAS, arXiv:2102.08099), published code: sum_c |sum log(|corr_c| + 1e-5)|; "
-        "above 100 classes mean logs and their mean absolute difference",
-        bigger_is_better=True,
-        passes=("jacobian", "labels", "classes"),
-        inputs="data",
-        labels=True,
-        batch_norm="batch",
-        network_value=_epe_nas,
-    )
-)

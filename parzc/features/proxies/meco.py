@@ -9,48 +9,40 @@ from collections.abc import Mapping
 import numpy as np
 
 from parzc.features.passes.passes import Passes
-from parzc.features.proxies._registry import NodeValues, ProxyInfo, register
+from parzc.features.proxies._family import Family
+from parzc.features.proxies._info import NodeValues
+
+_maps = Family(passes=("forward", "feature_maps"), inputs="first", batch_norm="batch", elements="node")
 
 
 def _by_node(passes: Passes, values: Mapping[str, float]) -> NodeValues:
     return np.array([values[node.name] for node in passes.forward])
 
 
-register(
-    ProxyInfo(
-        name="meco",
-        meaning="smallest eigenvalue of the correlation between channels, summed over feature maps",
-        source="Jiang et al. 2023 (MeCo, NeurIPS), eq. 12, over the outputs of convolutions and linear maps",
-        bigger_is_better=True,
-        passes=("forward", "feature_maps"),
-        inputs="first",
-        batch_norm="batch",
-        elements="node",
-        node_values=lambda passes: _by_node(passes, passes.feature_maps.all_channels),
-    )
+@_maps.statistic(
+    "meco",
+    "smallest eigenvalue of the correlation between channels, summed over feature maps",
+    "Jiang et al. 2023 (MeCo, NeurIPS), eq. 12, over the outputs of convolutions and linear maps",
 )
-register(
-    ProxyInfo(
-        name="meco_opt",
-        meaning="the same over 8 channels drawn at random, times channels over 8",
-        source="Jiang et al. 2023 (MeCo, NeurIPS), eq. 13, n = 8 (all channels where there are fewer)",
-        bigger_is_better=True,
-        passes=("forward", "feature_maps"),
-        inputs="first",
-        batch_norm="batch",
-        elements="node",
-        node_values=lambda passes: _by_node(passes, passes.feature_maps.sampled),
-    )
+def _meco(passes: Passes) -> NodeValues:
+    return _by_node(passes, passes.feature_maps.all_channels)
+
+
+@_maps.statistic(
+    "meco_opt",
+    "the same over 8 channels drawn at random, times channels over 8",
+    "Jiang et al. 2023 (MeCo, NeurIPS), eq. 13, n = 8 (all channels where there are fewer)",
 )
-register(
-    ProxyInfo(
-        name="meco_modules",
-        meaning="meco over the outputs of all modules and containers, which published code computes",
-        source="Jiang et al. 2023 (MeCo), published code: a hook on every module, the network itself included",
-        bigger_is_better=True,
-        passes=("feature_maps",),
-        inputs="first",
-        batch_norm="batch",
-        network_value=lambda passes: passes.feature_maps.modules,
-    )
+def _meco_opt(passes: Passes) -> NodeValues:
+    return _by_node(passes, passes.feature_maps.sampled)
+
+
+@_maps.proxy(
+    "meco_modules",
+    "meco over the outputs of all modules and containers, which published code computes",
+    "Jiang et al. 2023 (MeCo), published code: a hook on every module, the network itself included",
+    passes=("feature_maps",),
+    elements="weights",
 )
+def _meco_modules(passes: Passes) -> float:
+    return passes.feature_maps.modules

@@ -6,41 +6,18 @@ is silent, `_masked` takes the reading under which the scores of growing network
 """
 
 from parzc.features.passes.passes import Passes
-from parzc.features.proxies._registry import ProxyInfo, register
+from parzc.features.proxies._family import Family
 from parzc.features.proxies.patterns import log_determinant
 
+_masked = Family(passes=("masked",), batch_norm="layer norm", needs="rectifiers")
+_PAPER = "NCD, ICCV 2025, app. A and C: masking rate .5, layer norm over channels and positions"
 
+
+@_masked.proxy("ncd_nwot", "nwot with masked activations and layer norm for batch norm", _PAPER)
 def _ncd_nwot(passes: Passes) -> float:
     return log_determinant(passes.masked)
 
 
+@_masked.proxy("ncd_swap", "swap with masked activations and layer norm for batch norm", _PAPER)
 def _ncd_swap(passes: Passes) -> float:
     return float(passes.masked.distinct_units)
-
-
-register(
-    ProxyInfo(
-        name="ncd_nwot",
-        meaning="nwot with masked activations and layer norm for batch norm",
-        source="NCD, ICCV 2025, app. A and C: masking rate .5, layer norm over channels and positions",
-        bigger_is_better=True,
-        passes=("masked",),
-        inputs="data",
-        batch_norm="layer norm",
-        needs="rectifiers",
-        network_value=_ncd_nwot,
-    )
-)
-register(
-    ProxyInfo(
-        name="ncd_swap",
-        meaning="swap with masked activations and layer norm for batch norm",
-        source="NCD, ICCV 2025, app. A and C: masking rate .5, layer norm over channels and positions",
-        bigger_is_better=True,
-        passes=("masked",),
-        inputs="data",
-        batch_norm="layer norm",
-        needs="rectifiers",
-        network_value=_ncd_swap,
-    )
-)

@@ -9,7 +9,11 @@ import numpy as np
 
 from parzc.features.passes.passes import Passes
 from parzc.features.passes.trace import Node
-from parzc.features.proxies._registry import NodeValues, ProxyInfo, register
+from parzc.features.proxies._family import Family
+from parzc.features.proxies._info import NodeValues
+
+_flow = Family(inputs="ones", initialisation="absolute")
+_PAPER = "Tanaka et al. 2020 (arXiv:2006.05467), eq. 3, one shot, "
 
 
 def _log_flow(nodes: list[Node]) -> NodeValues:
@@ -18,57 +22,37 @@ def _log_flow(nodes: list[Node]) -> NodeValues:
         return np.log(np.array(flows, dtype=np.float64))
 
 
-def _logsynflow(passes: Passes) -> NodeValues:
-    flows = [(node.weight.abs() * node.gradient.abs().log1p()).sum().item() for node in passes.synaptic_flow]
-    return np.array(flows, dtype=np.float64)
-
-
+@_flow.statistic(
+    "synflow",
+    "log of the synaptic flow through a weight, without batch norm",
+    _PAPER + "batch norm removed",
+    passes=("synaptic_flow",),
+    batch_norm="removed",
+    scale="log",
+)
 def _synflow(passes: Passes) -> NodeValues:
     return _log_flow(passes.synaptic_flow)
 
 
+@_flow.statistic(
+    "synflow_bn",
+    "log of the synaptic flow through a weight, batch norm kept (what published ParZC code feeds)",
+    _PAPER + "with batch norm in training mode",
+    passes=("synaptic_flow_bn",),
+    batch_norm="batch",
+    scale="log",
+)
 def _synflow_bn(passes: Passes) -> NodeValues:
     return _log_flow(passes.synaptic_flow_bn)
 
 
-register(
-    ProxyInfo(
-        name="synflow",
-        meaning="log of the synaptic flow through a weight, without batch norm",
-        source="Tanaka et al. 2020 (arXiv:2006.05467), eq. 3, one shot, batch norm removed",
-        bigger_is_better=True,
-        passes=("synaptic_flow",),
-        inputs="ones",
-        initialisation="absolute",
-        batch_norm="removed",
-        scale="log",
-        node_values=_synflow,
-    )
+@_flow.statistic(
+    "logsynflow",
+    "synaptic flow with the logarithm of the gradient, without batch norm",
+    "Cavagnero et al. 2023 (FreeREA, arXiv:2207.05135): |w| * log(1 + |dR/dw|), without batch norm",
+    passes=("synaptic_flow",),
+    batch_norm="removed",
 )
-register(
-    ProxyInfo(
-        name="synflow_bn",
-        meaning="log of the synaptic flow through a weight, batch norm kept (what published ParZC code feeds)",
-        source="Tanaka et al. 2020 (arXiv:2006.05467), eq. 3, one shot, with batch norm in training mode",
-        bigger_is_better=True,
-        passes=("synaptic_flow_bn",),
-        inputs="ones",
-        initialisation="absolute",
-        batch_norm="batch",
-        scale="log",
-        node_values=_synflow_bn,
-    )
-)
-register(
-    ProxyInfo(
-        name="logsynflow",
-        meaning="synaptic flow with the logarithm of the gradient, without batch norm",
-        source="Cavagnero et al. 2023 (FreeREA, arXiv:2207.05135): |w| * log(1 + |dR/dw|), without batch norm",
-        bigger_is_better=True,
-        passes=("synaptic_flow",),
-        inputs="ones",
-        initialisation="absolute",
-        batch_norm="removed",
-        node_values=_logsynflow,
-    )
-)
+def _logsynflow(passes: Passes) -> NodeValues:
+    flows = [(node.weight.abs() * node.gradient.abs().log1p()).sum().item() for node in passes.synaptic_flow]
+    return np.array(flows, dtype=np.float64)

@@ -3,7 +3,9 @@
 import math
 
 from parzc.features.passes.passes import Passes, Undefined
-from parzc.features.proxies._registry import ProxyInfo, register
+from parzc.features.proxies._family import Family
+
+_perturbed = Family(passes=("perturbed",), inputs="gaussian", initialisation="normal", batch_norm="batch")
 
 
 def _score(distance: float, variances: list[float]) -> float:
@@ -15,39 +17,21 @@ def _score(distance: float, variances: list[float]) -> float:
     return math.log(distance) + sum(0.5 * math.log(v) for v in variances if v > 0)
 
 
+@_perturbed.proxy(
+    "zen",
+    "log of how far the features before global pooling move with the input, batch norm's scaling undone",
+    "Lin et al. 2021 (ZenNAS, arXiv:2102.01063), MeCo app. B: log E||f(x) - f(x + .01 e)|| + sum log s_BN",
+)
 def _zen(passes: Passes) -> float:
     moved = passes.perturbed.moved
     return _score(float(moved.norm(dim=1).mean()), passes.perturbed.variances)
 
 
+@_perturbed.proxy(
+    "zen_published",
+    "zen with absolute differences and running variances, which published code computes",
+    "Lin et al. 2021 (ZenNAS), published code: absolute differences, running variance after two passes",
+)
 def _zen_published(passes: Passes) -> float:
     moved = passes.perturbed.moved
     return _score(float(moved.abs().sum(1).mean()), passes.perturbed.running)
-
-
-register(
-    ProxyInfo(
-        name="zen",
-        meaning="log of how far the features before global pooling move with the input, batch norm's scaling undone",
-        source="Lin et al. 2021 (ZenNAS, arXiv:2102.01063), MeCo app. B: log E||f(x) - f(x + .01 e)|| + sum log s_BN",
-        bigger_is_better=True,
-        passes=("perturbed",),
-        inputs="gaussian",
-        initialisation="normal",
-        batch_norm="batch",
-        network_value=_zen,
-    )
-)
-register(
-    ProxyInfo(
-        name="zen_published",
-        meaning="zen with absolute differences and running variances, which published code computes",
-        source="Lin et al. 2021 (ZenNAS), published code: absolute differences, running variance after two passes",
-        bigger_is_better=True,
-        passes=("perturbed",),
-        inputs="gaussian",
-        initialisation="normal",
-        batch_norm="batch",
-        network_value=_zen_published,
-    )
-)

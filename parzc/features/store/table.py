@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parzc.errors import InputError
+from parzc.features.proxies._registry import ProxyInfo, known_info
 from parzc.features.store.record import NODE_FIELDS, NodeFeatures
 
 
@@ -97,6 +98,14 @@ class FeatureTable:
             raise InputError(f"{len(archs)} names for {len(self)} rows of features; give one for each row")
         reasons = {new: self.reasons[old] for old, new in zip(self.archs, archs, strict=True) if old in self.reasons}
         return FeatureTable(**{**self.__dict__, "archs": tuple(archs), "reasons": reasons})
+
+    def info(self, name: str) -> ProxyInfo:
+        """Return the record of a statistic or proxy; where its file is not loaded, the one that was kept with it.
+
+        Raises:
+            InputError: if there is no such proxy, and nothing was recorded of it.
+        """
+        return known_info(name, self.definitions.get(name, {}))
 
     def count(self, elements: str) -> NDArray[np.float64]:
         """Return what each node's value is summed over, `(m,)`: its `weights`, its `channels`, or 1 for `node`."""

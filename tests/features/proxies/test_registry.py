@@ -12,7 +12,9 @@ from parzc.features.proxies._registry import register, resolve
 
 @pytest.fixture(autouse=True)
 def registry_of_this_test(monkeypatch):
+    list_proxies()
     monkeypatch.setattr(_registry, "_PROXIES", dict(_registry._PROXIES))
+    monkeypatch.setattr(_registry, "_LOADED", dict(_registry._LOADED))
 
 
 def record(**changes):
@@ -68,7 +70,8 @@ def test_records_are_resolved_in_the_order_of_registration():
 
 def test_an_unknown_name_is_refused_with_the_names_there_are():
     for ask in (proxy_info, lambda name: resolve([name])):
-        with pytest.raises(InputError, match=f"^there is no proxy 'sinflow'; choose from {', '.join(list_proxies())}$"):
+        names = ", ".join(list_proxies())
+        with pytest.raises(InputError, match=f"^there is no proxy 'sinflow'; choose from {names}, or name the file"):
             ask("sinflow")
 
 
