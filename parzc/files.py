@@ -1,20 +1,39 @@
-"""Files that are either absent or complete, whatever happens to the process that writes them."""
+"""Files that are either absent or complete, whatever happens to the process that writes them.
 
-import fcntl
+Locks are those of the system on an open file, as `filelock` takes them: `flock` on Linux and macOS, `LockFileEx` on
+Windows. The system drops the lock of a process that ends, in whatever way. Where a file system has no locks (some
+network file systems), nobody waits, and half-written files are left where they are.
+"""
+
 import os
 import secrets
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
+
+from filelock import lock_descriptor
+
+WINDOWS = os.name == "nt"
+"""Windows opens no folders, and neither renames nor removes a file that is open."""
+
+CLOSED = 60.0
+"""Seconds without a change after which, on Windows, an unlocked half-written file is taken for a dead writer's.
+
+A writer has to close its file there, and so to give up its lock, a moment before it renames it.
+"""
+
+BINARY: int = getattr(os, "O_BINARY", 0)
+"""Without this flag Windows would write each line end as two characters."""
 
 
 def write_atomically(path: Path, content: bytes) -> None:
     """Write a file so that it is either absent (or as it was) or complete, also after a crash or loss of power.
 
     Raises:
-        OSError: if it cannot be written, for example on a full disk; nothing is left behind then, and `filename` says
-            which file it was.
+        OSError: if it cannot be written, for example on a full disk; nothing is left behind then, and `filename` is
+            the path of the file.
     """
     with writing(path) as file:
         file.write(content)
@@ -29,7 +48,10 @@ def writing(path: Path) -> Iterator[BinaryIO]:
             yield file
             file.flush()
             os.fsync(stream)
-            # Within the block, because closing the file gives up the lock that says its writer is alive.
+            if not WINDOWS:
+                # Within the block, because closing the file gives up the lock that shows that its writer is alive.
+                partial.replace(path)
+        if WINDOWS:
             partial.replace(path)
         _sync(path.parent)
     except OSError as reason:
@@ -41,18 +63,21 @@ def writing(path: Path) -> Iterator[BinaryIO]:
 
 
 def _claim(path: Path) -> tuple[Path, int]:
-    """Return a new file beside `path`, locked for as long as it is open, and its descriptor."""
+    """Return a new file in the folder of `path`, locked for as long as it is open, and its descriptor."""
     while True:
         partial = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.partial")
-        stream = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
-        _lock(stream, fcntl.LOCK_SH)
-        # Between these two steps somebody may have taken the file for one that a dead writer left.
+        stream = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | BINARY, 0o666)
+        _lock(stream)
+        # Between these two steps another process may have removed the file as one that a dead writer left.
         if partial.exists():
             return partial, stream
         os.close(stream)
 
 
 def _sync(folder: Path) -> None:
+    """Write the names in a folder to disk, where the system can: Windows keeps them by itself."""
+    if WINDOWS:
+        return
     stream = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(stream)
@@ -65,39 +90,55 @@ def names(folder: Path, start: str) -> list[str]:
     return [name for name in os.listdir(folder) if name.startswith(start)]
 
 
+def discard(path: Path) -> None:
+    """Remove a file that is not needed any more, if it is there; Windows keeps it while a process reads it."""
+    try:
+        path.unlink(missing_ok=True)
+    except PermissionError:
+        if not WINDOWS:
+            raise
+
+
 def remove_stale(folder: Path) -> int:
-    """Remove what writers that were killed left half written, not what others are writing; return how many."""
-    removed = 0
-    for partial in [folder / name for name in names(folder, ".") if name.endswith(".partial")]:
-        try:
-            stream = os.open(partial, os.O_WRONLY)
-        except FileNotFoundError:
-            continue
-        try:
-            # The kernel drops the lock of a process that ends, in whatever way.
-            if _lock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB):
-                partial.unlink(missing_ok=True)
-                removed += 1
-        finally:
-            os.close(stream)
-    return removed
+    """Remove the half-written files of writers that are dead, not those of living writers; return how many."""
+    partials = [folder / name for name in names(folder, ".") if name.endswith(".partial")]
+    return sum(_remove_if_stale(partial) for partial in partials)
+
+
+def _remove_if_stale(partial: Path) -> bool:
+    try:
+        if WINDOWS and time.time() - partial.stat().st_mtime < CLOSED:
+            return False
+        stream = os.open(partial, os.O_WRONLY)
+    except FileNotFoundError:
+        return False
+    try:
+        if not _lock(stream, blocking=False):
+            return False
+        if not WINDOWS:
+            partial.unlink(missing_ok=True)
+    finally:
+        os.close(stream)
+    if WINDOWS:
+        discard(partial)
+    return True
 
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Keep other processes that ask for the same folder waiting while the block runs."""
-    stream = os.open(folder, os.O_RDONLY)
+    # What is locked is the folder itself; on Windows, which opens none, a file in it that stays there.
+    stream = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT) if WINDOWS else os.open(folder, os.O_RDONLY)
     try:
-        _lock(stream, fcntl.LOCK_EX)
+        _lock(stream)
         yield
     finally:
         os.close(stream)
 
 
-def _lock(stream: int, kind: int) -> bool:
-    """Return whether a file could be locked; some network file systems have no locks."""
+def _lock(stream: int, blocking: bool = True) -> bool:
+    """Return whether an open file could be locked, by this process alone."""
     try:
-        fcntl.flock(stream, kind)
-    except OSError:
+        return lock_descriptor(stream, blocking=blocking)
+    except OSError:  # a file system without locks
         return False
-    return True

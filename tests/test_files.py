@@ -63,11 +63,11 @@ def test_a_name_that_was_taken_for_a_dead_writers_is_chosen_anew(tmp_path, monke
     claimed = []
     original = files._lock
 
-    def lock(stream, kind):
+    def lock(stream, blocking=True):
         if not claimed:
             claimed.extend(tmp_path.glob(".*.partial"))
             claimed[0].unlink()
-        return original(stream, kind)
+        return original(stream, blocking)
 
     monkeypatch.setattr(files, "_lock", lock)
     write_atomically(tmp_path / "file", b"content")
@@ -105,6 +105,7 @@ import sys
 from pathlib import Path
 from parzc.files import locked
 
+print("asks", flush=True)
 with locked(Path(sys.argv[1])):
     print("inside", flush=True)
 """
@@ -114,7 +115,8 @@ def test_a_locked_folder_makes_others_wait(tmp_path, environment):
     command = [sys.executable, "-c", LOCKED, str(tmp_path)]
     with locked(tmp_path):
         process = subprocess.Popen(command, stdout=subprocess.PIPE, env=environment, text=True)
+        assert process.stdout.readline() == "asks\n"
         with pytest.raises(subprocess.TimeoutExpired):
-            process.wait(timeout=6)
+            process.wait(timeout=0.5)
     assert process.communicate(timeout=60)[0] == "inside\n"
     assert list(tmp_path.iterdir()) == []

@@ -59,7 +59,7 @@ def _row(place: int, attempt: int, trial: FrozenTrial) -> dict[str, Any]:
 
 
 def importances(study: optuna.Study, seed: int = 0) -> dict[str, float]:
-    """Return the share of each setting in the variance of the completed trials, biggest first.
+    """Return how much of the variance of the completed trials each setting explains, from 0 to 1, biggest first.
 
     Empty where fewer than four trials are complete or all are equal. Source: Hutter et al., "An Efficient Approach for
     Assessing Hyperparameter Importance" (fANOVA), 2014.
@@ -67,8 +67,8 @@ def importances(study: optuna.Study, seed: int = 0) -> dict[str, float]:
     complete = [trial for trial in _counted(study) if trial.state == TrialState.COMPLETE]
     if len(complete) < 4 or len({trial.value for trial in complete}) < 2:
         return {}
-    shares = get_param_importances(study, evaluator=FanovaImportanceEvaluator(seed=seed))
-    return {name: float(share) for name, share in shares.items()}
+    importance = get_param_importances(study, evaluator=FanovaImportanceEvaluator(seed=seed))
+    return {name: float(value) for name, value in importance.items()}
 
 
 def _counted(study: optuna.Study) -> list[FrozenTrial]:
@@ -88,9 +88,9 @@ def tuning_figure(study: optuna.Study) -> Figure:
     figure = Figure(figsize=(12, 4.2 + 2.7 * rows), dpi=110, layout="constrained")
     figure.get_layout_engine().set(h_pad=0.08, w_pad=0.08)  # type: ignore[union-attr,call-arg]
     parts: Any = figure.subfigures(2, 1, height_ratios=[4.2, max(2.7 * rows, 0.1)])
-    history, shares = parts[0].subplots(1, 2, width_ratios=[1.5, 1])
+    history, bars = parts[0].subplots(1, 2, width_ratios=[1.5, 1])
     _draw_history(history, trials)
-    _draw_importances(shares, importances(study))
+    _draw_importances(bars, importances(study))
     low, high = history.get_ylim()
     axes: list[Axes] = list(parts[1].subplots(rows, COLUMNS, sharey=True, squeeze=False).flat) if names else []
     for axis, name in zip(axes, names, strict=False):
@@ -125,13 +125,13 @@ def _draw_history(axis: Axes, trials: list[FrozenTrial]) -> None:
     axis.grid(alpha=0.25)
 
 
-def _draw_importances(axis: Axes, shares: Mapping[str, float]) -> None:
-    axis.set_title("Importance (share of the variance, fANOVA)")
-    if not shares:
+def _draw_importances(axis: Axes, importance: Mapping[str, float]) -> None:
+    axis.set_title("Importance (part of the variance, fANOVA)")
+    if not importance:
         axis.set_axis_off()
         axis.text(0.5, 0.5, "too few, or equal, completed trials", ha="center", va="center", transform=axis.transAxes)
         return
-    names, values = list(shares)[::-1], list(shares.values())[::-1]
+    names, values = list(importance)[::-1], list(importance.values())[::-1]
     bars = axis.barh(names, values, color=COMPLETE)
     axis.bar_label(bars, [f"{value:.2f}" for value in values], padding=3, fontsize=8)
     axis.set_xlim(0, 1.15 * max(values))

@@ -1,8 +1,5 @@
 """The search itself: each trial is a ranker's cross-validated Kendall tau inside the labelled networks."""
 
-import dataclasses
-import hashlib
-import json
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -13,7 +10,6 @@ import numpy as np
 import optuna
 import pandas as pd
 from numpy.typing import NDArray
-from optuna.distributions import distribution_to_json
 from optuna.exceptions import ExperimentalWarning, TrialPruned, UpdateFinishedTrialError
 from optuna.samplers import BaseSampler, PartialFixedSampler, TPESampler
 from optuna.trial import TrialState
@@ -25,6 +21,7 @@ from parzc.features import FeatureTable
 from parzc.ranker.estimator import Ranker
 from parzc.ranker.presets import get_preset
 from parzc.ranker.pretraining import WarmStart
+from parzc.tuning.identity import identity
 from parzc.tuning.sharing import Worker
 from parzc.tuning.spaces import Search, own_settings, search_space, suggest
 from parzc.tuning.storage import Location, check_identity, open_storage, open_study
@@ -103,25 +100,17 @@ def tune(
     _check(features, accuracies, trials, folds, search)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     store = open_storage(storage)
-    identity = _identity(features, accuracies, unlabelled, preset, space, fixed, search, folds, seed)
-    shared = open_study(store, study, storage, identity)
+    depends = identity(features, accuracies, unlabelled, preset, space, fixed, search, folds, seed)
+    shared = open_study(store, study, storage, depends)
     worker = Worker(shared, store, trials)
-    parts = _folds(features, folds, seed)
-    own = own_settings(get_preset(preset, space).override(fixed), search)
     warm_start = WarmStart()
+    validate = _CrossValidation(features, accuracies, unlabelled, preset, space, folds, seed, warm_start)
+    own = own_settings(get_preset(preset, space).override(fixed), search)
 
     def evaluate(trial: optuna.Trial) -> float:
-        values: list[float] = []
-        chosen = fixed | suggest(trial, search)
-        for fold, (train, test) in enumerate(parts):
-            ranker = Ranker(preset, space, seed, chosen)
-            ranker.fit(features[train], accuracies[train], unlabelled, warm_start)
-            values.append(float(np.nan_to_num(kendall_tau(ranker.predict(features[test]), accuracies[test]), nan=-1.0)))
-            trial.report(float(np.mean(values)), fold)
-            if fold < len(parts) - 1 and trial.should_prune():
-                raise TrialPruned
-        check_identity(shared, storage, identity)
-        return float(np.mean(values))
+        value = validate(trial, fixed | suggest(trial, search))
+        check_identity(shared, storage, depends)
+        return value
 
     while (claimed := worker.claim()) is not None:
         place, trial_id = claimed
@@ -129,9 +118,34 @@ def tune(
         shared.sampler = _sampler(10_000 * seed + place, own if place == 0 else {})
         _run(worker, trial_id, evaluate)
         progress(_line(shared, store.get_trial(trial_id), place, trials))
-    check_identity(shared, storage, identity)
+    check_identity(shared, storage, depends)
     best = max(_complete(worker), key=lambda trial: trial.value)
     return Tuned(fixed | best.params, best.value, len(worker.finished()), shared, warm_start)
+
+
+@dataclass(frozen=True, eq=False)
+class _CrossValidation:
+    """The mean Kendall tau over the folds of a ranker with the settings of a trial, reported after each fold."""
+
+    features: FeatureTable
+    accuracies: NDArray[np.float64]
+    unlabelled: FeatureTable | None
+    preset: str
+    space: str
+    folds: int
+    seed: int
+    warm_start: WarmStart
+
+    def __call__(self, trial: optuna.Trial, settings: Mapping[str, Any]) -> float:
+        features, accuracies, values = self.features, self.accuracies, list[float]()
+        for fold, (train, test) in enumerate(_folds(features, self.folds, self.seed)):
+            ranker = Ranker(self.preset, self.space, self.seed, settings)
+            ranker.fit(features[train], accuracies[train], self.unlabelled, self.warm_start)
+            values.append(float(np.nan_to_num(kendall_tau(ranker.predict(features[test]), accuracies[test]), nan=-1.0)))
+            trial.report(float(np.mean(values)), fold)
+            if fold < self.folds - 1 and trial.should_prune():
+                raise TrialPruned
+        return float(np.mean(values))
 
 
 def _check(features: FeatureTable, accuracies: NDArray[np.float64], trials: int, folds: int, search: Search) -> None:
@@ -194,57 +208,6 @@ def _complete(worker: Worker) -> list[Any]:
 def _line(study: optuna.Study, trial: optuna.trial.FrozenTrial, place: int, trials: int) -> str:
     value = "" if trial.value is None else f" at Kendall {trial.value:.3f}"
     return f"{study.study_name}: trial {place + 1} of {trials} {trial.state.name.lower()}{value}"
-
-
-def _identity(
-    features: FeatureTable,
-    accuracies: NDArray[np.float64],
-    unlabelled: FeatureTable | None,
-    preset: str,
-    space: str,
-    fixed: Mapping[str, Any],
-    search: Search,
-    folds: int,
-    seed: int,
-) -> dict[str, Any]:
-    """Return everything that the trials of a study depend on."""
-    labels = json.dumps([list(features.archs), np.asarray(accuracies, dtype=np.float64).tolist()])
-    record = {
-        "space": space or "none",
-        "preset": preset,
-        "encoder": fixed.get("graph", "none"),
-        "search": {name: _described(among) for name, among in search.items()},
-        "setting": dataclasses.asdict(get_preset(preset, space).override(fixed)),
-        "labels": f"{len(features)} networks ({_digest([labels.encode()])})",
-        "features": _digest(_content(features)),
-        "unlabelled": "none" if unlabelled is None else f"{len(unlabelled)} ({_digest(_content(unlabelled))})",
-        "folds": folds,
-        "seed": seed,
-    }
-    plain: dict[str, Any] = json.loads(json.dumps(record, default=str))
-    return plain
-
-
-def _described(among: optuna.distributions.BaseDistribution) -> str:
-    record = json.loads(distribution_to_json(among))["attributes"]
-    if "choices" in record:
-        return f"one of {record['choices']}"
-    step, log = record.get("step"), record.get("log")
-    return f"{record['low']} to {record['high']}{' log' if log else ''}{f' step {step}' if step else ''}"
-
-
-def _content(features: FeatureTable) -> list[bytes]:
-    columns = {**features.statistics, **features.scores, **features.block_statistics}
-    arrays = [features.offsets, features.node, features.fields, features.block_offsets, *columns.values()]
-    names = [*features.archs, *features.names, *columns, *features.blocks.tolist()]
-    return [json.dumps(names).encode(), *(np.ascontiguousarray(values).tobytes() for values in arrays)]
-
-
-def _digest(parts: list[bytes]) -> str:
-    digest = hashlib.sha256()
-    for part in parts:
-        digest.update(part)
-    return digest.hexdigest()[:12]
 
 
 class TunedRanker:

@@ -1,13 +1,23 @@
 """How processes share the trials of a study, so that all of them together finish as many as are wanted.
 
 A study has places, numbered from 0 as its trials are added. Each place is to end with one finished trial: completed or
-pruned. What is wanted is queued as a waiting trial; only one process can turn it into a running one, whatever the
-storage. The running trial beats, and names its process. Where the process is gone, or the beat has stood still for
-too long, another process fails the trial and queues another attempt at the same place, with the same settings. A
-process that was only slow learns so at its next report and turns to another place. If two processes queue the
-same thing at a time, the first in the order of the storage counts, and what is left over is the next place.
+pruned. A trial that is wanted is queued as a waiting one; only one process can turn it into a running one, whatever the
+storage. The process of a running trial writes its number and machine into it, and then a beat every few seconds. Where
+the process is gone, or the beat has stood still for too long, another process fails the trial and queues another
+attempt at the same place, with the same settings. A process that was only slow finds out at its next report, and turns
+to another place. If two processes queue the same thing at a time, the first in the order of the storage counts, and
+what is left over is the next place.
 
-Optuna's own heartbeat serves databases only, and its `n_trials` are those of one process.
+What Optuna (5.0) has for this purpose promises less, so that it is used for the waiting trials and their settings only:
+
+- Trial caps (`n_trials`, `MaxTrialsCallback`) stop a process when enough trials are finished. What others are running
+  then is finished on top, and nobody waits for it. Places make the number exact: all processes end with the same best.
+- Heartbeats (`heartbeat_interval`, `fail_stale_trials`) are those of databases, not of journals, the storage that
+  tuning uses by default. They beat inside `Study.optimize` only, end with the first error of the storage, and wait out
+  their grace period also where the process is known to be gone.
+- `RetryHeartbeatStaleTrialCallback` queues again what a heartbeat gave up, not what ended with an error. Places know
+  which attempts belong together also then, and seed the sampler by their number, so that a study that was interrupted
+  ends as one that was not.
 """
 
 import os
@@ -31,7 +41,7 @@ POLL_SECONDS = 1.0
 
 
 def _machine() -> str:
-    """Return what tells apart the machines, and containers, that number processes on their own."""
+    """Return a name of this machine, or container, which numbers its processes by itself."""
     try:
         namespace = os.readlink("/proc/self/ns/pid")
     except OSError:
@@ -132,7 +142,7 @@ class Worker:
                 except UpdateFinishedTrialError:
                     return
                 except Exception:
-                    # A storage that is away for a moment costs a beat; if it stays away, the next report says so.
+                    # A storage that is away for a moment costs a beat; if it stays away, the next report fails.
                     continue
 
         thread = threading.Thread(target=beat, daemon=True)

@@ -106,10 +106,10 @@ def search_space(preset: str, encoder: str = "none", ranges: str = "cut") -> Sea
         raise InputError(f"there are no ranges '{ranges}'; choose one of {', '.join(RANGES)}")
     spaces = PUBLISHED_SPACES if ranges == "published" else SEARCH_SPACES
     if (preset, encoder) not in spaces:
-        beside = "" if encoder == "none" else f" with the encoder '{encoder}'"
+        also = "" if encoder == "none" else f" with the encoder '{encoder}'"
         known = ", ".join(name if graph == "none" else f"{name} with {graph}" for name, graph in spaces)
         raise InputError(
-            f"there are no {ranges} ranges to tune the preset '{preset}'{beside} in; there are some for {known}"
+            f"there are no {ranges} ranges to tune the preset '{preset}'{also} in; there are some for {known}"
         )
     return spaces[preset, encoder]
 

@@ -1,4 +1,9 @@
-"""Where a study is kept: a journal file, or a database that Optuna takes by its URL."""
+"""Where a study is kept: a journal file, or a database that Optuna takes by its URL.
+
+What Optuna (5.0) leaves to its callers, and is done here: a journal whose last line was cut off by a crash is mended
+(Optuna would append the next record to that line), a damaged one is refused in one sentence, the lock of a dead process
+can be found (see `_lock_of`), and a study is resumed only by those whose trials depend on the same.
+"""
 
 import json
 from pathlib import Path
@@ -7,9 +12,10 @@ from typing import Any
 import optuna
 from optuna.exceptions import DuplicatedStudyError
 from optuna.storages import BaseStorage, InMemoryStorage, JournalStorage
-from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
+from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock, JournalFileSymlinkLock
 
 from parzc.errors import InputError
+from parzc.files import WINDOWS
 
 Location = str | Path | None
 
@@ -32,9 +38,8 @@ def _open_journal(path: Path) -> BaseStorage:
         raise InputError(f"{path.parent} is not a folder; create it, or keep the journal elsewhere")
     if path.is_dir():
         raise InputError(f"{path} is a folder; name a file for the journal")
-    # The lock is a link to the journal: a relative one leads nowhere, and Optuna would wait for ever for a dead owner.
     absolute = str(path.resolve())
-    lock = JournalFileSymlinkLock(absolute)
+    lock = _lock_of(absolute)
     if path.exists():
         # Whoever writes holds the lock, so that a line without its end is nobody's work in progress.
         lock.acquire()
@@ -46,6 +51,15 @@ def _open_journal(path: Path) -> BaseStorage:
         return JournalStorage(JournalFileBackend(absolute, lock_obj=lock))
     except (ValueError, LookupError, TypeError, AttributeError, AssertionError) as reason:
         raise _damaged(path, f"{type(reason).__name__}: {reason}") from None
+
+
+def _lock_of(journal: str) -> JournalFileOpenLock | JournalFileSymlinkLock:
+    """Return the lock of a journal at an absolute path.
+
+    The lock is a link to the journal, which works on NFS, too: a relative one would lead nowhere, and Optuna would wait
+    for ever for a dead owner. Windows allows links to administrators only; there the lock is a file.
+    """
+    return JournalFileOpenLock(journal) if WINDOWS else JournalFileSymlinkLock(journal)
 
 
 def _check_journal(path: Path) -> None:
@@ -102,7 +116,7 @@ def open_study(storage: BaseStorage, name: str, location: Location, identity: di
         study = optuna.load_study(storage=storage, study_name=name, pruner=pruner)
     except KeyError:
         study = _create(storage, name, pruner)
-    # Whoever comes between the creation and this line writes the same, or is told so by `check_identity`.
+    # A process that comes between the creation and this line writes the same, or is refused by `check_identity`.
     if "identity" not in study.user_attrs:
         study.set_user_attr("identity", identity)
     check_identity(study, location, identity)

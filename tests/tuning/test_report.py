@@ -84,9 +84,9 @@ def test_the_table_counts_attempts_and_leaves_out_what_was_not_begun():
 
 
 def test_the_setting_that_decides_is_the_important_one():
-    shares = importances(study(np.random.default_rng(1).random(40).tolist()))
-    assert next(iter(shares)) == "training.learning_rate" and shares["training.learning_rate"] > 0.8
-    assert sum(shares.values()) == pytest.approx(1) and set(shares) == set(AMONG)
+    importance = importances(study(np.random.default_rng(1).random(40).tolist()))
+    assert next(iter(importance)) == "training.learning_rate" and importance["training.learning_rate"] > 0.8
+    assert sum(importance.values()) == pytest.approx(1) and set(importance) == set(AMONG)
 
 
 @pytest.mark.parametrize("values", [[0.5] * 8, [0.1, 0.2, 0.3, 0.4]])
@@ -98,7 +98,7 @@ def test_the_picture_shows_every_setting_and_the_best(done):
     figure = tuning_figure(done)
     assert figure.get_suptitle() == "parzc-seed-0: 6 trials completed, 1 pruned"
     titles = [axis.get_title() for axis in figure.axes if axis.get_visible()]
-    assert titles == ["History", "Importance (share of the variance, fANOVA)", *AMONG]
+    assert titles == ["History", "Importance (part of the variance, fANOVA)", *AMONG]
     history, _, rate, depth, loss = [axis for axis in figure.axes if axis.get_visible()]
     (best,) = history.lines
     np.testing.assert_allclose(best.get_ydata(), [0.2, 0.6, 0.6, 0.9, 0.9, 0.9])

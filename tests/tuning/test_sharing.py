@@ -64,9 +64,9 @@ def wait(condition, seconds=120):
 
 @pytest.fixture(scope="module")
 def server():
-    paths = [str(TESTS.parent), str(TESTS), os.environ.get("PYTHONPATH", "")]
+    paths = [str(TESTS.parent), os.environ.get("PYTHONPATH", "")]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, str(TESTS / "tuning/studies.py")]
+    command = [sys.executable, str(TESTS / "support" / "studies.py")]
     with subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
         yield server
         server.kill()

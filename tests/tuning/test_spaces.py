@@ -174,7 +174,7 @@ def test_every_setting_of_an_encoder_is_one_that_it_takes(encoder, number):
     assert graph_encoder(encoder, 7, **arguments).dim in arguments.values()
 
 
-def described(among):
+def in_words(among):
     step = f", step {among.step}" if isinstance(among, IntDistribution) and among.step > 1 else ""
     return f"{among.low:g} to {among.high:g}{', log' if among.log else ''}{step}"
 
@@ -186,11 +186,11 @@ def test_the_guide_lists_the_ranges():
         {cells[1].strip(" `"): [cell.strip() for cell in cells[2:-1]] for cells in map(split, rows.splitlines()[2:])}
         for rows in tables
     )
-    assert default == {key: [described(among)] for key, among in SEARCH_SPACES["default", "none"].items()}
+    assert default == {key: [in_words(among)] for key, among in SEARCH_SPACES["default", "none"].items()}
     for encoder, listed in (("none", paper), ("pinat", paper | pinat), ("gcn", paper | gcn)):
         cut, published = SEARCH_SPACES["paper", encoder], PUBLISHED_SPACES["paper", encoder]
         assert {key: cells[:2] for key, cells in listed.items()} == {
-            key: [described(cut[key]), described(published[key])] for key in cut
+            key: [in_words(cut[key]), in_words(published[key])] for key in cut
         }
 
 

@@ -81,6 +81,18 @@ def test_the_lock_of_a_relative_path_leads_to_the_journal(tmp_path, monkeypatch)
     assert {path.name for path in (tmp_path / "folder").iterdir()} == {"journal"}
 
 
+def test_a_journal_needs_no_links_on_windows(journal, monkeypatch):
+    def symlink(*_):
+        raise OSError(22, "A required privilege is not held by the client")
+
+    monkeypatch.setattr(os, "symlink", symlink)
+    with pytest.raises(OSError, match="A required privilege"):
+        open_storage(journal)
+    monkeypatch.setattr("parzc.tuning.storage.WINDOWS", True)
+    optuna.load_study(storage=open_storage(journal), study_name="parzc").ask()
+    assert len(trials(journal)) == 3 and not os.path.lexists(f"{journal}.lock")
+
+
 def test_an_empty_file_is_a_new_journal(tmp_path):
     (tmp_path / "journal").touch()
     assert open_storage(tmp_path / "journal").get_all_studies() == []

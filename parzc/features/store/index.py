@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from parzc.errors import InputError
 from parzc.features.store.shard import lines, map_file, pieces, read_archs, small, text
-from parzc.files import names, writing
+from parzc.files import discard, names, writing
 
 Segment = tuple[str, bytes, NDArray[np.uint64]]
 """Name of a shard, its architectures one to a line, and their hashes."""
@@ -145,7 +145,7 @@ class Index:
         with writing(path) as file:
             file.writelines(parts)
         for other in set(names(folder, "index-")) - {path.name}:
-            (folder / other).unlink(missing_ok=True)
+            discard(folder / other)
 
     @classmethod
     def load(cls, folder: Path) -> "Index | None":

@@ -269,7 +269,7 @@ def test_workers_that_die_whatever_they_get_end_the_run(tmp_path, monkeypatch):
 
 
 def test_a_full_disk_ends_with_one_sentence_and_the_run_goes_on_later(tmp_path, monkeypatch):
-    from parzc.features import _files
+    from parzc import files
 
     replaced = 0
 
@@ -282,7 +282,7 @@ def test_a_full_disk_ends_with_one_sentence_and_the_run_goes_on_later(tmp_path, 
 
     original_fsync = os.fsync
     with monkeypatch.context() as patched:
-        patched.setattr(_files.os, "fsync", fsync)
+        patched.setattr(files.os, "fsync", fsync)
         with pytest.raises(InputError, match=r"^cannot write to .* \(No space left on device\); nothing"):
             build_store(tmp_path, CONFIG, ARCHS, workers=1)
     assert not list(tmp_path.glob(".*.partial"))
@@ -306,9 +306,7 @@ def test_chunks_come_once_each_and_again_when_put_back(tmp_path):
 
 
 def test_what_others_add_meanwhile_is_left_out(tmp_path, monkeypatch):
-    from parzc.features import _chunks
-
-    monkeypatch.setattr(_chunks, "LOOK", 0.0)
+    monkeypatch.setattr("parzc.features.extraction.chunks.LOOK", 0.0)
     reference = build_store(tmp_path / "reference", CONFIG, ARCHS[:4], workers=1)
     store = FeatureStore.create(tmp_path / "store", reference.manifest["config"], reference.definitions)
     chunks = Chunks(ARCHS[:6], 3, store)

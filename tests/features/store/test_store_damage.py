@@ -182,7 +182,7 @@ def test_an_index_that_lies_gives_no_wrong_values(store):
 
 
 def test_the_index_is_written_by_itself_once_many_shards_are_outside(store, row, monkeypatch):
-    from parzc.features import store as module
+    from parzc.features.store import store as module
 
     monkeypatch.setattr(module, "FEW", 4)
     for i in range(3):

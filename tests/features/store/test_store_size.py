@@ -7,7 +7,7 @@ import pytest
 from tables import same
 
 from parzc.features import FeatureStore, FeatureTable
-from parzc.features import store as module
+from parzc.features.store import store as module
 from parzc.features.store.shard import digest, encode
 
 ARCHS, CHUNK, NODES = 6000, 12, 40

@@ -1,8 +1,7 @@
 """Processes of this machine."""
 
-import ctypes
 import gc
-import resource
+import mmap
 import sys
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -129,9 +128,9 @@ def _call(chunk: Chunk) -> tuple[Any, bool]:
 
 
 def resident() -> int:
-    """Return how many bytes of memory this process holds; 0 where the system does not tell."""
+    """Return how many bytes of memory this process holds; 0 where there is no `/proc` to read it from."""
     with suppress(OSError, ValueError, IndexError):
-        return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+        return int(Path("/proc/self/statm").read_text().split()[1]) * mmap.PAGESIZE
     return 0
 
 
@@ -143,6 +142,8 @@ def resident_after_trim() -> int:
     """
     gc.collect()
     if sys.platform == "linux":
-        with suppress(OSError, AttributeError):
+        with suppress(ImportError, OSError, AttributeError):
+            import ctypes
+
             ctypes.CDLL(None).malloc_trim(0)
     return resident()
