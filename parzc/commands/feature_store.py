@@ -1,4 +1,4 @@
-"""Commands on a feature store that exists: `python -m parzc.features status|verify|export DIR`."""
+"""Commands on a feature store that exists: `python -m parzc.features status|archs|verify|export DIR`."""
 
 import argparse
 from collections import Counter
@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from parzc.commands._proxies import undefined_in
+from parzc.commands._run import check_file, check_seed
 from parzc.errors import InputError
 from parzc.features.store import FeatureStore
 from parzc.features.store.parquet import export_parquet
@@ -18,7 +20,10 @@ WINDOW = 600.0
 
 
 def status(store: FeatureStore) -> list[str]:
-    """Return lines that say how much of a store is done, how fast, what failed and why, and what was asked for."""
+    """Return lines on a store: how much is done and how fast, what failed and why, the configuration.
+
+    Proxies without a value for most architectures come last, with the reason.
+    """
     config, failed = store.manifest["config"], store.failed
     done, wanted = len(store), max(store.manifest.get("wanted", 0), len(store))
     line = f"{store.path}: {done} of {wanted} functions of {config.get('space', 'an unknown space')} are done"
@@ -40,7 +45,7 @@ def status(store: FeatureStore) -> list[str]:
     if seconds:
         longest = ", ".join(f"{name} {value:.3f}" for name, value in seconds[:8])
         lines.append(f"{sum(value for _, value in seconds):.3f} seconds for one arch: {longest}, ...")
-    return lines
+    return lines + undefined_in(store)
 
 
 def _rate(store: FeatureStore) -> tuple[float, datetime]:
@@ -71,6 +76,18 @@ def _status(args: argparse.Namespace) -> None:
     print("\n".join(status(FeatureStore.open(args.store))))
 
 
+def _archs(args: argparse.Namespace) -> None:
+    archs = FeatureStore.open(args.store).archs
+    if args.sample is None:
+        print("\n".join(archs))
+        return
+    check_seed(args.seed)
+    if not 1 <= args.sample <= len(archs):
+        raise InputError(f"cannot draw {args.sample} of {len(archs)} architectures; ask for 1 to {len(archs)}")
+    chosen = np.random.default_rng(args.seed).choice(len(archs), size=args.sample, replace=False)
+    print("\n".join(archs[i] for i in chosen))
+
+
 def _verify(args: argparse.Namespace) -> None:
     print("\n".join(verify(FeatureStore.open(args.store))))
 
@@ -79,11 +96,13 @@ def _export(args: argparse.Namespace) -> None:
     store, target = FeatureStore.open(args.store), Path(args.file)
     if target.suffix != ".parquet":
         raise InputError(f"{target} is not named like a Parquet file; give one that ends in .parquet")
+    check_file(args.file)
     print(f"{export_parquet(store, target)} functions written to {target}")
 
 
 COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], None], str]] = {
     "status": (_status, "Say how much of a feature store is done, how fast, what failed and why."),
+    "archs": (_archs, "List the architectures of a feature store, one of each function to a line."),
     "verify": (_verify, "Check every byte of a feature store, set damaged shards aside, renew the index."),
     "export": (_export, "Write a feature store as one Parquet file."),
 }
@@ -95,5 +114,8 @@ def parse(command: str, argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("store", help="folder of the feature store")
     if command == "export":
         parser.add_argument("file", help="the .parquet file to write")
+    if command == "archs":
+        parser.add_argument("--sample", type=int, help="only this many, drawn with the seed, for example to train them")
+        parser.add_argument("--seed", type=int, default=0, help="of the drawing (default: %(default)s)")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return parser.parse_args(argv)

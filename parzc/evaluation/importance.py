@@ -13,17 +13,12 @@ says where a model looked, not how well it predicts: read it with the test corre
 import io
 from collections.abc import Callable, Mapping, Sequence, Sized
 from dataclasses import dataclass
-from itertools import groupby, takewhile
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed, parallel_config
-from matplotlib import colormaps
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import Patch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.ensemble import GradientBoostingRegressor
 from sklearn.model_selection import train_test_split
@@ -32,6 +27,7 @@ from parzc.datasets import Slot
 from parzc.encoding.layouts import Reduction, encoded, slot_columns
 from parzc.errors import InputError
 from parzc.evaluation import metrics
+from parzc.evaluation.importance_figure import draw
 from parzc.features import FeatureTable
 from parzc.files import write_atomically
 
@@ -41,9 +37,6 @@ SEEDS = (42, 0, 1, 2, 3, 4)
 """The paper's seed and five others."""
 MIN_NETWORKS = 10
 """With fewer, a fifth of the networks is too small to test on."""
-COLOURS = ("#0072b2", "#e69f00", "#009e73", "#d55e00", "#56b4e9", "#cc79a7")
-"""Okabe and Ito's, which colour-blind readers can tell apart, for the searchable edges."""
-FIXED = "#6b6b6b"
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,24 +68,30 @@ class Importance:
         (percentiles over seeds), and for the test correlations of the statistic their mean and standard
         deviation over seeds: `kendall`, `kendall_std`, `spearman`, `spearman_std`.
         """
-        places = (
-            pd.DataFrame([vars(slot) for slot in self.slots])
-            .rename(columns={"name": "node"})
-            .drop(columns="searchable")
+        places = pd.DataFrame(
+            [(slot.name, slot.edge, slot.stage, slot.depth) for slot in self.slots],
+            columns=["node", "edge", "stage", "depth"],
         )
         parts = []
         for name, values in self.importances.items():
             low, high = np.quantile(values, [(1 - self.level) / 2, (1 + self.level) / 2], axis=0)
             part = places.assign(importance=values.mean(axis=0), low=low, high=high)
             part.insert(0, "statistic", name)
-            part["kendall"], part["kendall_std"] = _mean_std(self.kendall[name])
+            part["kendall"], part["kendall_std"] = self.test_kendall(name)
             part["spearman"], part["spearman_std"] = _mean_std(self.spearman[name])
             parts.append(part)
         return pd.concat(parts, ignore_index=True)
 
+    def test_kendall(self, statistic: str) -> tuple[float, float]:
+        """Return mean and standard deviation over seeds of Kendall's tau of a statistic on the test fifth."""
+        return _mean_std(self.kendall[statistic])
+
     def figure(self) -> Figure:
-        """Draw one panel of bars along the network for each statistic, 1650 pixels wide."""
-        return _draw(self)
+        """Draw one panel of bars along the network for each statistic, 1650 pixels wide.
+
+        A bar is an edge in a cell, or a fixed part; it adds up the importances of its slots.
+        """
+        return draw(self)
 
     def write(self, csv_path: str | Path, png_path: str | Path) -> None:
         """Write `frame()` as CSV and `figure()` as PNG; each file appears only once it is complete."""
@@ -194,61 +193,3 @@ def _fit(x: Array, y: Array, seed: int, max_networks: int) -> tuple[Array, float
 def _mean_std(values: Array) -> tuple[float, float]:
     known = values[np.isfinite(values)]
     return (float(known.mean()), float(known.std(ddof=len(known) > 1))) if len(known) else (np.nan, np.nan)
-
-
-def _draw(result: Importance) -> Figure:
-    frame, panels = result.frame(), len(result.importances)
-    figure = Figure(figsize=(11, 2.2 + 1.15 * panels), dpi=150, layout="constrained")
-    axes = figure.subplots(panels, 1, sharex=True, squeeze=False)[:, 0]
-    edges = sorted({slot.edge for slot in result.slots if not _fixed(slot)})
-    shades = COLOURS if len(edges) <= len(COLOURS) else colormaps["viridis"](np.linspace(0, 0.95, len(edges)))
-    colours = dict(zip(edges, shades, strict=False))
-    for axis, (_, part) in zip(axes, frame.groupby("statistic", sort=False), strict=True):
-        _draw_panel(axis, part, colours)
-        _draw_places(axis, result.slots)
-    axes[-1].set_xlabel("cells and fixed parts, from the input to the output")
-    figure.supylabel("share of the impurity decrease", fontsize=10)
-    note = f"seeds: {len(result.seeds)}; bars: mean; whiskers: middle {result.level:.0%}; ±: standard deviation"
-    figure.suptitle(f"Node importance, {result.networks:,} labelled networks\n{note}", fontsize=11)
-    handles = [Patch(color=colour, label=f"edge {edge}") for edge, colour in colours.items()]
-    handles += [Patch(color=FIXED, label="fixed part")] if any(map(_fixed, result.slots)) else []
-    figure.legend(handles=handles, loc="outside lower center", ncols=8, fontsize=9, frameon=False)
-    return figure
-
-
-def _draw_panel(axis: Axes, part: pd.DataFrame, colours: Mapping[str, Any]) -> None:
-    x, first = np.arange(len(part)), part.iloc[0]
-    axis.bar(x, part["importance"], width=0.85, color=[colours.get(e, FIXED) for e in part["edge"]], zorder=2)
-    axis.vlines(x, part["low"], part["high"], color="black", linewidth=0.8, zorder=3)
-    tau = f"test Kendall {first['kendall']:.2f} ± {first['kendall_std']:.2f}"
-    axis.set_title(f"{first['statistic']}   ({tau})", fontsize=10, loc="left")
-    cells = part.loc[part["edge"].isin(list(colours)), "importance"].sum()
-    axis.set_title(f"all cells together {cells:.1%}", fontsize=9, loc="right")
-    axis.set_ylim(bottom=0)
-
-
-def _draw_places(axis: Axes, slots: Sequence[Slot]) -> None:
-    """Name cells, fixed parts and stages below the axis, in three lines, and shade every other stage."""
-    cells = _runs([(slot.depth, _fixed(slot)) for slot in slots])
-    stages = _runs([slot.stage for slot in slots])
-    names = [f"\n{name}" if name else str(depth) for (depth, name), _ in cells]
-    axis.set_xticks([np.mean(ends) for _, ends in cells], names)
-    axis.set_xticks([np.mean(ends) for _, ends in stages], [f"\n\nstage {s}" for s, _ in stages], minor=True)
-    axis.xaxis.remove_overlapping_locs = False  # the middle of a stage may be that of a cell
-    axis.tick_params(which="minor", length=0)
-    for _, (_, last) in cells[:-1]:
-        axis.axvline(last + 0.5, color="#c8c8c8", linewidth=0.6, zorder=1)
-    for _, (first, last) in stages[1::2]:
-        axis.axvspan(first - 0.5, last + 0.5, color="#ececec", zorder=0)
-    axis.set_xlim(-0.5, len(slots) - 0.5)
-
-
-def _fixed(slot: Slot) -> str:
-    """Return the name of a fixed part (`reduction` of `reduction_a`), or nothing for a searchable edge."""
-    return "".join(takewhile(str.isalpha, slot.edge))
-
-
-def _runs(keys: Sequence[Any]) -> list[tuple[Any, tuple[int, int]]]:
-    """Return each run of equal keys with the index of its first and last."""
-    runs = ((key, [i for i, _ in run]) for key, run in groupby(enumerate(keys), key=lambda item: item[1]))
-    return [(key, (run[0], run[-1])) for key, run in runs]

@@ -192,6 +192,16 @@ architectures say much about accuracy by themselves; a space names the variant t
 VARIANTS = ("measured", "architecture")
 
 
+def variants_of(name: str) -> tuple[Preset, ...]:
+    """Return the preset called `name` in each of its variants.
+
+    Raises:
+        InputError: if there is no such preset.
+    """
+    preset = get_preset(name)
+    return (preset, ARCHITECTURE_VARIANTS[name]) if name in ARCHITECTURE_VARIANTS else (preset,)
+
+
 def get_preset(name: str, space: str | Space = "") -> Preset:
     """Return the preset called `name`, in the variant that suits a search space.
 

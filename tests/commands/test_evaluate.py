@@ -10,7 +10,8 @@ import pytest
 from helpers import SMALL_PAPER
 
 from parzc.commands import evaluate
-from parzc.commands._run import ranked, read_features
+from parzc.commands._measured import read_features
+from parzc.commands._run import ranked
 from parzc.datasets import get_space
 from parzc.errors import InputError
 from parzc.evaluation import metrics
@@ -299,8 +300,8 @@ def test_a_store_that_lacks_features_is_named(capsys, folder, archs, archs_file,
     functions = sorted({SPACE.canonical(arch) for arch in archs[:12]})
     store.append(whole.read(functions[1:]))
     assert refused(capsys, "--ranker", folder, "--archs", archs_file, "--features", store.path) == (
-        f"{store.path} lacks the features of 1 of {len(functions)} architectures, '{functions[0]}' the first; "
-        "extract them"
+        f"{store.path} lacks the features of 1 of {len(functions)} functions, '{functions[0]}' the first; measure them "
+        f"with --extract, or with python -m parzc.features nb201 {store.path} --archs ARCHS.txt"
     )
 
 

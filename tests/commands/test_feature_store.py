@@ -6,6 +6,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from parzc.commands import _proxies
 from parzc.commands.features import main
 from parzc.features import FeatureStore, FeatureTable, NodeFeatures
 
@@ -75,6 +76,40 @@ def test_verify_sets_damaged_shards_aside_and_renews_the_index(capsys, store):
     assert len(FeatureStore.open(store.path)) == 30
 
 
+def test_status_names_proxies_without_a_value_for_most_architectures(capsys, tmp_path):
+    store = FeatureStore.create(tmp_path, CONFIG, DEFINITIONS)
+    scores = [(np.nan, "odd"), (np.nan, "no batch norm"), (np.nan, "no batch norm"), (1.0, "")]
+    networks = [
+        NodeFeatures(("head",), ("linear",), np.ones((1, 4)), {}, {"snip": np.nan if i < 2 else 1.0, "nwot": value},
+                     reasons={"nwot": why} if why else {})
+        for i, (value, why) in enumerate(scores)
+    ]  # fmt: skip
+    store.append(FeatureTable.of(networks, ["a", "b", "c", "d"]))
+    # Half is not most.
+    assert run(capsys, "status", tmp_path)[-1] == "no value for 3 of 4 architectures (no batch norm): nwot"
+
+
+def test_a_large_store_is_looked_at_in_part(tmp_path, monkeypatch):
+    store = FeatureStore.create(tmp_path, CONFIG, DEFINITIONS)
+    for part in range(3):
+        store.append(FeatureTable.of([network(part)] * 10, [f"arch-{part}{i}" for i in range(10)]))
+    monkeypatch.setattr(_proxies, "LOOKED_AT", 11)
+    looked = _proxies.first_archs(store)
+    assert len(looked) == 20 and len({arch[:6] for arch in looked}) == 2
+    monkeypatch.setattr(_proxies, "LOOKED_AT", 2000)
+    assert tuple(_proxies.first_archs(store)) == store.archs
+
+
+def test_archs_are_listed_or_drawn(capsys, store):
+    archs = [f"arch-{i}{j}" for i in range(4) for j in range(10)]
+    assert run(capsys, "archs", store.path) == archs
+    drawn = run(capsys, "archs", store.path, "--sample", 5)
+    assert len(set(drawn)) == 5 and set(drawn) < set(archs)
+    assert run(capsys, "archs", store.path, "--sample", 5, "--seed", 0) == drawn
+    assert run(capsys, "archs", store.path, "--sample", 5, "--seed", 1) != drawn
+    assert sorted(run(capsys, "archs", store.path, "--sample", 40)) == archs
+
+
 def test_export_writes_parquet(capsys, store, tmp_path):
     target = tmp_path / "out.parquet"
     assert run(capsys, "export", store.path, target) == [f"40 functions written to {target}"]
@@ -88,7 +123,14 @@ def test_export_writes_parquet(capsys, store, tmp_path):
         (("verify", "none"), "none is not a feature store: it has no manifest.json"),
         (("export", "none", "x.parquet"), "none is not a feature store: it has no manifest.json"),
         (("export", "STORE", "x.csv"), "x.csv is not named like a Parquet file; give one that ends in .parquet"),
-        (("export", "STORE", "no/x.parquet"), "no/"),
+        (
+            ("export", "STORE", "no/x.parquet"),
+            "no/x.parquet is in a folder that does not exist; make it first",
+        ),
+        (("archs", "none"), "none is not a feature store: it has no manifest.json"),
+        (("archs", "STORE", "--sample", "41"), "cannot draw 41 of 40 architectures; ask for 1 to 40"),
+        (("archs", "STORE", "--sample", "0"), "cannot draw 0 of 40 architectures; ask for 1 to 40"),
+        (("archs", "STORE", "--sample", "1", "--seed", "-1"), "--seed -1 is no seed; "),
     ],
 )
 def test_bad_input_ends_with_one_sentence(capsys, store, arguments, sentence):

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from parzc.commands._proxies import proxies_of
 from parzc.commands.features import main
 from parzc.datasets import get_space, list_spaces
 from parzc.errors import InputError
@@ -30,13 +31,18 @@ def run(*arguments):
 
 def test_a_file_of_archs_is_extracted(archs, tmp_path, capsys):
     run(tmp_path / "store", "--archs", archs)
-    assert capsys.readouterr().out == f"3 different functions in {tmp_path / 'store'}\n"
+    assert capsys.readouterr().out.splitlines() == [
+        f"3 different functions in {tmp_path / 'store'}",
+        f"python -m parzc.features archs {tmp_path / 'store'} lists them, one architecture of each function",
+    ]
     store = FeatureStore.open(tmp_path / "store")
     assert set(store.archs) == {DEAD, DIRECT, POOL}
-    reference = build_store(tmp_path / "reference", ExtractionConfig("nb201", batch=2), [DEAD, DIRECT, POOL], 1)
+    names = proxies_of(["default", "paper"])
+    config = ExtractionConfig("nb201", batch=2, proxies=names)
+    reference = build_store(tmp_path / "reference", config, [DEAD, DIRECT, POOL], 1)
     assert store.manifest == reference.manifest
     got, expected = store.read(), reference.read()
-    assert list(got.scores) == list_proxies()
+    assert tuple(got.scores) == names
     for name in got.scores:
         np.testing.assert_array_equal(got.scores[name], expected.scores[name])
     for name in got.statistics:
@@ -74,7 +80,8 @@ def test_a_store_is_continued(archs, tmp_path, capsys):
     run(tmp_path / "store", "--archs", tmp_path / "one.txt")
     shards = set((tmp_path / "store").glob("shard-*"))
     run(tmp_path / "store", "--archs", archs)
-    assert capsys.readouterr().out.splitlines() == [f"{n} different functions in {tmp_path / 'store'}" for n in (1, 3)]
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0::2] == [f"{n} different functions in {tmp_path / 'store'}" for n in (1, 3)]
     assert len(shards) == 1 and shards < set((tmp_path / "store").glob("shard-*"))
 
 
@@ -92,9 +99,13 @@ def refused(capsys, *arguments):
     ("arguments", "sentence"),
     [
         (["--task", "mnist"], "nb201 has no task 'mnist'; choose one of cifar10, cifar100, imagenet16"),
-        (["--batch", 0], "batch 0 is no number of inputs; give at least 1"),
-        (["--batch", -3], "batch -3 is no number of inputs; give at least 1"),
-        (["--batches", 0], "batches 0 is no number of inputs; give at least 1"),
+        (["--batch", 0], "--batch 0 is no number of inputs; give at least 1"),
+        (["--batch", -3], "--batch -3 is no number of inputs; give at least 1"),
+        (["--batches", 0], "--batches 0 is no number of inputs; give at least 1"),
+        (["--seed", -1], "--seed -1 is no seed; give a whole number from 0 to 9223372036854775807"),
+        (["--seed", 2**63], "--seed 9223372036854775808 is no seed; "),
+        (["--for", "best"], "there is no preset 'best'; choose one of default, paper"),
+        (["--for", "paper,"], "there is no preset ''; choose one of default, paper"),
         (["--proxies", "guess"], "there is no proxy 'guess'; choose from "),
         (["--data", "none.npz"], "cannot read images from none.npz: "),
     ],
@@ -159,7 +170,7 @@ def test_what_failed_is_said_and_ends_with_status_1(archs, tmp_path, capsys, mon
         run(tmp_path / "store", "--archs", archs, "--proxies", "params")
     assert caught.value.code == 1
     printed = capsys.readouterr()
-    assert printed.out == f"2 different functions in {tmp_path / 'store'}\n"
+    assert printed.out.startswith(f"2 different functions in {tmp_path / 'store'}\n")
     assert printed.err.splitlines()[-1] == (
         f"1 failed, {POOL} with RuntimeError: too big; see python -m parzc.features status {tmp_path / 'store'}"
     )
@@ -171,7 +182,8 @@ def test_what_failed_is_said_and_ends_with_status_1(archs, tmp_path, capsys, mon
     [
         (["--engine", "slurm"], "there is no engine 'slurm'; choose one of local, ray"),
         (["--address", "here:1"], "the engine 'local' has no address; leave --address out, or take --engine ray"),
-        (["--workers", "0"], "0 workers do nothing; give at least 1"),
+        (["--workers", "0"], "--workers 0 is no number of processes; give at least 1"),
+        (["--workers", "-1"], "--workers -1 is no number of processes; give at least 1"),
     ],
 )
 def test_an_engine_that_makes_no_sense_is_refused(capsys, archs, tmp_path, arguments, sentence):
@@ -215,3 +227,78 @@ def test_a_space_that_is_too_large_to_list_is_drawn_from_or_read(tmp_path, capsy
     with pytest.raises(SystemExit):
         main(["darts", str(tmp_path / "all")])
     assert "too many to list; draw or name some of them" in capsys.readouterr().err
+
+
+def test_a_negative_seed_of_a_drawing_is_refused(capsys, tmp_path):
+    error = refused(capsys, "nb201", tmp_path / "store", "--sample", 2, "--seed", -1)
+    assert error == "--seed -1 is no seed; give a whole number from 0 to 9223372036854775807"
+
+
+def test_presets_name_the_proxies_that_they_read():
+    paper = proxies_of(["paper"])
+    assert set(paper) == {"grad_norm", "snip", "synflow"}
+    default = proxies_of(["default"])
+    assert "grasp" not in default and {"nwot", "params", "expressivity", "synflow_bn"} <= set(default)
+    assert list(default) == [name for name in list_proxies() if name in default]
+    assert set(proxies_of(["default", "paper"])) == {*paper, *proxies_of(["default"])}
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (["--for", "paper"], ["grad_norm", "snip", "synflow"]),
+        (["--for", "paper, paper"], ["grad_norm", "snip", "synflow"]),
+        (["--proxies", "all"], None),
+    ],
+)
+def test_the_proxies_of_a_preset_or_all_are_measured(tmp_path, options, expected):
+    (tmp_path / "one.txt").write_text(DIRECT)
+    run(tmp_path / "store", "--archs", tmp_path / "one.txt", *options)
+    names = FeatureStore.open(tmp_path / "store").manifest["config"]["proxies"]
+    assert sorted(names) == sorted(expected or list_proxies())
+
+
+def test_a_store_keeps_its_proxies(archs, capsys, tmp_path):
+    (tmp_path / "one.txt").write_text(DIRECT)
+    store = tmp_path / "store"
+    run(store, "--archs", tmp_path / "one.txt", "--proxies", "params", "snip")
+    run(store, "--archs", archs)
+    assert list(FeatureStore.open(store).read().scores) == ["params", "snip"]
+    end = "a store keeps the proxies that it began with; leave --proxies and --for away to add architectures to it"
+    for options, difference in (
+        (["--proxies", "params", "flops"], "lacks flops"),
+        (["--proxies", "params"], "holds snip, too"),
+        (["--for", "paper"], "lacks grad_norm, synflow"),
+    ):
+        error = refused(capsys, "nb201", store, "--archs", archs, "--batch", 2, *options)
+        assert error == f"{store} {difference}, and {end}, or use another folder"
+
+
+def test_proxies_and_presets_exclude_each_other(capsys, tmp_path):
+    with pytest.raises(SystemExit) as caught:
+        main(["nb201", str(tmp_path / "store"), "--for", "paper", "--proxies", "snip"])
+    assert caught.value.code == 2
+    assert "not allowed with argument --for" in capsys.readouterr().err
+
+
+def test_the_last_lines_say_how_to_go_on(capsys, tmp_path):
+    store = tmp_path / "a store"
+    run(store, "--sample", 26, "--proxies", "params", "--workers", 1)
+    lines = capsys.readouterr().out.splitlines()
+    count = len(FeatureStore.open(store))
+    assert lines[0] == f"{count} different functions in {store}" and 20 < count <= 26
+    assert lines[-2] == f"python -m parzc.features archs '{store}' lists them, one architecture of each function"
+    assert lines[-1] == (
+        f"next: train some, such as those that python -m parzc.features archs '{store}' --sample {count} draws, write "
+        "a table with the columns arch and accuracy, and give it to python train.py --space nb201 "
+        f"--features '{store}' --table TABLE.csv --samples {int(0.78 * count)}"
+    )
+
+
+def test_a_proxy_without_values_is_said_with_the_reason(archs, capsys, tmp_path):
+    run(tmp_path / "store", "--archs", archs, "--proxies", "params", "dss")
+    why = "the network has no attention, whose weights this indicator is about"
+    line = f"no value for 3 of 3 architectures ({why}): dss"
+    assert capsys.readouterr().out.splitlines()[1] == line
+    main(["status", str(tmp_path / "store")])
+    assert capsys.readouterr().out.splitlines()[-1] == line

@@ -14,8 +14,8 @@ import pandas as pd
 import pytest
 
 import parzc
-from parzc.commands import train
-from parzc.commands._run import read_features
+from parzc.commands import _run_folder, train
+from parzc.commands._measured import read_features
 from parzc.datasets import get_space
 from parzc.errors import InputError
 from parzc.evaluation import importance
@@ -34,7 +34,7 @@ def few_importances():
     """Node importances of one statistic and seed: the others take seconds and change nothing else."""
     with pytest.MonkeyPatch.context() as patch:
         one = partial(importance.node_importance, statistics=("snip",), seeds=(42,))
-        patch.setattr(train, "node_importance", one)
+        patch.setattr(_run_folder, "node_importance", one)
         yield
 
 

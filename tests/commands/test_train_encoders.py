@@ -7,8 +7,8 @@ import pytest
 from helpers import SMALL_PAPER
 from optuna.distributions import IntDistribution
 
-from parzc.commands import evaluate, train
-from parzc.commands._run import read_features
+from parzc.commands import _run_folder, evaluate, train
+from parzc.commands._measured import read_features
 from parzc.datasets import get_space
 from parzc.evaluation.baselines import BASELINES
 from parzc.ranker import Ranker, presets
@@ -26,7 +26,7 @@ def quick_paper():
         preset = presets.PRESETS["paper"].override(QUICK)
         patch.setattr(presets, "PRESETS", {**presets.PRESETS, "quick_paper": preset})
         patch.setattr("parzc.evaluation.tabular.BASELINES", {"extra_trees": BASELINES["extra_trees"]})
-        patch.setattr(train, "MIN_NETWORKS", 10**9)
+        patch.setattr(_run_folder, "MIN_NETWORKS", 10**9)
         yield
 
 
@@ -86,8 +86,8 @@ def refused(capsys, *arguments):
 
 def test_a_preset_that_takes_no_encoder_says_so(capsys, options, tmp_path):
     error = refused(capsys, *options, "--preset", "default", "--encoder", "pinat", "--out", tmp_path / "run")
-    assert error.startswith("error: the architecture encoder 'pinat' goes with the model 'mabn', not with '")
-    assert error.endswith("; choose the preset 'paper'\n") and not (tmp_path / "run").exists()
+    assert error.startswith("error: --encoder pinat cannot be used with --preset default; take --preset paper")
+    assert error.endswith(", or leave --encoder away\n") and not (tmp_path / "run").exists()
 
 
 def test_what_is_no_encoder_is_refused(capsys, options, tmp_path):

@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 from optuna.distributions import IntDistribution
 
-from parzc.commands import train
-from parzc.commands._run import read_features
+from parzc.commands import _run_folder, train
+from parzc.commands._measured import read_features
 from parzc.datasets import get_space
 from parzc.evaluation import importance
 from parzc.evaluation.baselines import BASELINES
@@ -25,7 +25,7 @@ def small():
     """Few baselines and importances, and a small search space of the preset `quick`."""
     with pytest.MonkeyPatch.context() as patch:
         one = partial(importance.node_importance, statistics=("snip",), seeds=(42,))
-        patch.setattr(train, "node_importance", one)
+        patch.setattr(_run_folder, "node_importance", one)
         patch.setattr("parzc.evaluation.tabular.BASELINES", {"gaussian_process": BASELINES["gaussian_process"]})
         patch.setattr(spaces, "SEARCH_SPACES", {("quick", "none"): SEARCH})
         yield
@@ -140,7 +140,7 @@ def test_a_damaged_journal_is_refused(options, tmp_path, capsys):
         (["--ranges", "published"], "there are no published ranges to tune the preset 'quick' in; there are some for "),
         (["--ranges", "wide"], "there are no ranges 'wide'; choose one of cut, published"),
         (["--samples", 5], "tuning needs 2 folds or more, at least 2 different labelled networks for each, and one "),
-        (["--storage", "none/journal"], "none is not a folder; create it, or keep the journal elsewhere"),
+        (["--storage", "none/journal"], "--storage none/journal is in a folder that does not exist; make it first"),
     ],
 )
 def test_bad_input_ends_with_one_sentence(capsys, options, tmp_path, change, sentence):
