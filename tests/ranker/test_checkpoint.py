@@ -170,7 +170,7 @@ DELETE = object()
 @pytest.mark.parametrize(
     "changes",
     [
-        {"space": "nb999"},
+        {"space_reference": 5},
         {"space": ["nb201"]},
         {"space": DELETE},
         {"definitions": DELETE},

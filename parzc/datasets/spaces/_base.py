@@ -63,7 +63,8 @@ class Slot:
             the same edge and stage are averaged by rankers that read one token for each edge.
         stage: index of the stage (resolution level), from 0.
         depth: index of the cell along the network, from 0; it orders the slots in figures.
-        searchable: whether decisions of the space change what stands here; `False` for fixed parts such as the stem.
+        searchable: `False` for the fixed parts of all networks, such as stem and classifier, which figures of
+            importance show in grey.
     """
 
     name: str

@@ -82,13 +82,13 @@ def _cost_of_operation(name: str, channels: int, side: int, strided: bool) -> tu
 @lru_cache(maxsize=8)
 def cell_slots(family: Family) -> tuple[Slot, ...]:
     """Return the places of a network of `MAX_DEPTH` cells; those of shallower ones have the same names."""
-    slots = [Slot(name, "stem", 0, 0) for name in ("stem.conv_0", "stem.conv_1", "stem_reduction.conv_0")]
+    slots = [Slot(name, "stem", 0, 0, False) for name in ("stem.conv_0", "stem.conv_1", "stem_reduction.conv_0")]
     for depth, place in enumerate(places(MAX_DEPTH)):
         kind, path = KINDS[place.reduction], f"stages.{place.stage}.{place.number}"
         # The first input of a cell behind a reduction, or behind the stem for ImageNet, is halved by two convolutions.
         halved = (place.stage, place.number) in {(0, 0), (1, 1), (2, 0), (2, 1)}
         slots += [
-            Slot(f"{path}.preprocess{i}.conv_{j}", f"input {i} {kind}", place.stage, depth)
+            Slot(f"{path}.preprocess{i}.conv_{j}", f"input {i} {kind}", place.stage, depth, False)
             for i, j in ((0, 0), *[(0, 1)] * halved, (1, 0))
         ]
         for node in range(2, 2 + family.nodes):
@@ -98,7 +98,7 @@ def cell_slots(family: Family) -> tuple[Slot, ...]:
                         Slot(f"{path}.edges.{name}.conv_{j}", f"{source}-{node} {kind}", place.stage, depth)
                         for j in range(_most_convolutions(family, place.reduction and source < 2))
                     ]
-    return (*slots, Slot("classifier", "classifier", 2, MAX_DEPTH))
+    return (*slots, Slot("classifier", "classifier", 2, MAX_DEPTH, False))
 
 
 def _most_convolutions(family: Family, strided: bool) -> int:

@@ -1,6 +1,7 @@
 """What cell-based spaces share: notation, networks, graphs, counts, drawing; the spaces themselves are in `darts`."""
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from math import comb, prod
 from types import MappingProxyType
@@ -10,7 +11,7 @@ import numpy as np
 from parzc.datasets.spaces._base import Cost, Graph, Space, Task, initialise
 from parzc.datasets.spaces._cell_costs import KINDS, MAX_DEPTH, Family, cell_slots, costs
 from parzc.datasets.spaces._cells import CellNetwork
-from parzc.datasets.spaces._decisions import as_generator
+from parzc.datasets.spaces._decisions import Choice, Decision, as_generator, checked_choices
 from parzc.datasets.spaces._genotype import (
     EXAMPLE,
     Cell,
@@ -42,6 +43,7 @@ class CellSpace(Space):
         labels = [f"{kind} {label}" for kind in KINDS for label in ("input", *self.family.operations, "output")]
         self.operations = ("input", *labels, "output")
         self.slots = cell_slots(self.family)
+        self.decisions = _decisions(self.family)
 
     @property
     def size(self) -> int:
@@ -173,6 +175,44 @@ class CellSpace(Space):
         cell = Cell(tuple(edges), tuple(range(2, 2 + self.family.nodes)))
         return ordered(cell if self.family.output == "all" else replace(cell, concat=cell.loose_ends()))
 
+    def compose(self, choices: Mapping[str, Choice]) -> str:
+        """Return the genotype with these operations and sources, width and depth; outputs follow from the edges.
+
+        Raises:
+            InputError: if a choice is missing or unknown, or a node may not read twice from one source.
+        """
+        chosen = checked_choices(choices, self.decisions, self.name)
+        cells = []
+        for kind in KINDS:
+            edges = [
+                (chosen[f"{kind} {node}{edge} operation"], chosen[f"{kind} {node}{edge} source"])
+                for node, edge in _edges(self.family)
+            ]
+            cells.append(self._with_output(edges))
+        width, depth = chosen.get("width", self.family.widths[0]), chosen.get("depth", self.family.depths[0])
+        arch = str(Genotype(cells[0], cells[1], width, depth))
+        self.parse(arch)
+        return arch
+
+    def decompose(self, arch: str) -> dict[str, Choice]:
+        """Return operation and source of both edges of each node, and width and depth where the space varies them.
+
+        Nodes that are read by others, and concatenated all the same, are not told from those that are not.
+
+        Raises:
+            InputError: if `arch` is not in the space, or has a width or depth that the space does not draw.
+        """
+        genotype = self.parse(arch)
+        chosen: dict[str, Choice] = {}
+        for kind, cell in zip(KINDS, (genotype.normal, genotype.reduce), strict=True):
+            for (node, edge), (operation, source) in zip(_edges(self.family), cell.edges, strict=True):
+                chosen[f"{kind} {node}{edge} operation"] = operation
+                chosen[f"{kind} {node}{edge} source"] = source
+        for name, values in (("width", self.family.widths), ("depth", self.family.depths)):
+            if len(values) > 1 or getattr(genotype, name) != values[0]:
+                chosen[name] = getattr(genotype, name)
+        return checked_choices(chosen, self.decisions, self.name)
+
     def mutate(self, arch: str, rng: np.random.Generator | int) -> str:
         """Return the genotype with another operation or source at one edge, or another width or depth.
 
@@ -207,3 +247,17 @@ class CellSpace(Space):
             return [(other, source) for other in self.family.operations if other != operation]
         taken = {source} if self.family.repeats else {source, cell.edges[edge ^ 1][1]}
         return [(operation, other) for other in range(2 + edge // 2) if other not in taken]
+
+
+def _edges(family: Family) -> list[tuple[int, str]]:
+    """Return the node and a letter for each edge of a cell."""
+    return [(node, edge) for node in range(2, 2 + family.nodes) for edge in "ab"]
+
+
+def _decisions(family: Family) -> tuple[Decision, ...]:
+    found = []
+    for kind, (node, edge) in itertools.product(KINDS, _edges(family)):
+        found.append(Decision(f"{kind} {node}{edge} operation", family.operations))
+        found.append(Decision(f"{kind} {node}{edge} source", tuple(range(node))))
+    sizes = (("width", family.widths), ("depth", family.depths))
+    return (*found, *(Decision(name, values) for name, values in sizes if len(values) > 1))

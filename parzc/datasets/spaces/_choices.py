@@ -11,7 +11,7 @@ from torch import nn
 from parzc.datasets.spaces import _decisions
 from parzc.datasets.spaces._base import Cost, Graph, Slot, Space, Task, initialise
 from parzc.datasets.spaces._cost import count_cost
-from parzc.datasets.spaces._decisions import Choice, Decision, check_choices, count
+from parzc.datasets.spaces._decisions import Choice, Decision, checked_choices, count
 from parzc.datasets.spaces._notation import Choosable, read_arch, read_choice, read_choices, write_arch, written
 from parzc.datasets.spaces._traced_slots import traced_slots
 from parzc.errors import InputError
@@ -93,21 +93,18 @@ class Choices(Space):
 
     def compose(self, choices: Mapping[str, Choice]) -> str:
         """Return the architecture that has these choices: one for each decision that exists with the others."""
-        check_choices(choices, self.decisions, self.name)
-        return write_arch(self._as_listed(choices), self.decisions)
+        return write_arch(checked_choices(choices, self.decisions, self.name), self.decisions)
 
     def decompose(self, arch: str) -> dict[str, Choice]:
         """Return the choice of each decision that exists in `arch`, by name."""
         try:
             if not isinstance(arch, str) or len(arch) > 10_000:
                 raise InputError("it is no text, or a very long one")
-            chosen = read_arch(arch, self.decisions)
-            check_choices(chosen, self.decisions, self.name)
+            return checked_choices(read_arch(arch, self.decisions), self.decisions, self.name)
         except InputError as reason:
             raise InputError(
                 f"'{str(arch)[:200]}' is not an arch of {self.name}: {reason}; write it like '{self._example}'"
             ) from None
-        return {decision.name: chosen[decision.name] for decision in self.decisions if decision.name in chosen}
 
     def spell(self, row: Mapping[str, str]) -> str:
         """Return the architecture of a row with one column for each decision, empty where it does not exist."""
@@ -198,11 +195,6 @@ class Choices(Space):
     @cached_property
     def _example(self) -> str:
         return write_arch(next(_decisions.completions({}, self.decisions)), self.decisions)[:200]
-
-    def _as_listed(self, chosen: Mapping[str, Choice]) -> dict[str, Choice]:
-        """Return the choices as the space has them, for example 16 for 16.0."""
-        decisions = [decision for decision in self.decisions if decision.name in chosen]
-        return {d.name: d.choices[d.choices.index(chosen[d.name])] for d in decisions}
 
 
 def _name_of(build: Callable[..., nn.Module]) -> str:

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -56,8 +56,12 @@ def as_generator(rng: np.random.Generator | int) -> np.random.Generator:
     return np.random.default_rng(int(rng))
 
 
-def check_choices(chosen: Mapping[str, Choice], decisions: Sequence[Decision], space: str) -> None:
-    """Raise `InputError` unless `chosen` holds one of the choices for each active decision, and nothing else."""
+def checked_choices(chosen: Mapping[str, Choice], decisions: Sequence[Decision], space: str) -> dict[str, Any]:
+    """Return the choices in the order of the decisions, as these list them (16 for 16.0).
+
+    Raises:
+        InputError: unless there is one of the choices for each active decision, and nothing else.
+    """
     missing = object()
     for decision in decisions:
         value = chosen.get(decision.name, missing)
@@ -76,6 +80,8 @@ def check_choices(chosen: Mapping[str, Choice], decisions: Sequence[Decision], s
     if unknown:
         names = ", ".join(decision.name for decision in decisions)
         raise InputError(f"{space} has no decision '{unknown[0][:100]}'; there are {names}"[:800])
+    active = [decision for decision in decisions if decision.name in chosen]
+    return {d.name: d.choices[d.choices.index(chosen[d.name])] for d in active}
 
 
 def _listed(choices: Sequence[Choice]) -> str:

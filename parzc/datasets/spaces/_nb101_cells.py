@@ -1,6 +1,8 @@
 """Cells of NAS-Bench-101: which vertices count, which cells are isomorphic, and what is one change away."""
 
+import itertools
 from collections import Counter
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -83,19 +85,44 @@ def count_edges(cell: Cell) -> int:
 
 
 def changed(cell: Cell, generator: np.random.Generator) -> Cell:
-    operations, reads = list(cell[0]), [list(row) for row in cell[1]]
-    n = len(operations)
+    """Return the cell with another operation, with or without one edge, or with one vertex more, not pruned yet."""
+    n = len(cell[0])
     moves = ["edge"] + ["operation"] * (n > 2) + ["vertex"] * (n < MAX_VERTICES)
     move, operation = moves[generator.integers(len(moves))], OPERATIONS[generator.integers(len(OPERATIONS))]
     source, sink = sorted(generator.choice(n, size=2, replace=False).tolist())
     if move == "operation":
-        operations[generator.integers(1, n - 1)] = operation
-    elif move == "edge":
-        reads[sink][source] = not reads[sink][source]
-    else:  # a vertex between source and sink, put right before the sink
-        for row in reads[sink:]:
-            row.insert(sink, False)
-        reads[sink][sink] = True
-        reads.insert(sink, [u == source for u in range(sink)])
-        operations.insert(sink, operation)
+        return _with_operation(cell, int(generator.integers(1, n - 1)), operation)
+    return _with_edge_changed(cell, source, sink) if move == "edge" else _with_vertex(cell, source, sink, operation)
+
+
+def all_changes(cell: Cell) -> Iterator[Cell]:
+    """Yield every cell that `changed` may return."""
+    n = len(cell[0])
+    for vertex, operation in itertools.product(range(1, n - 1), OPERATIONS):
+        yield _with_operation(cell, vertex, operation)
+    for source, sink in itertools.combinations(range(n), 2):
+        yield _with_edge_changed(cell, source, sink)
+        if n < MAX_VERTICES:
+            yield from (_with_vertex(cell, source, sink, operation) for operation in OPERATIONS)
+
+
+def _with_operation(cell: Cell, vertex: int, operation: str) -> Cell:
+    operations, reads = cell
+    return (*operations[:vertex], operation, *operations[vertex + 1 :]), reads
+
+
+def _with_edge_changed(cell: Cell, source: int, sink: int) -> Cell:
+    operations, reads = cell
+    row = tuple(bit != (u == source) for u, bit in enumerate(reads[sink]))
+    return operations, (*reads[:sink], row, *reads[sink + 1 :])
+
+
+def _with_vertex(cell: Cell, source: int, sink: int, operation: str) -> Cell:
+    """Return the cell with a vertex between two others, right before the later one."""
+    operations, reads = list(cell[0]), [list(row) for row in cell[1]]
+    for row in reads[sink:]:
+        row.insert(sink, False)
+    reads[sink][sink] = True
+    reads.insert(sink, [u == source for u in range(sink)])
+    operations.insert(sink, operation)
     return tuple(operations), tuple(map(tuple, reads))

@@ -109,11 +109,11 @@ class NB101Network(nn.Module):
 
 
 def nb101_slots() -> tuple[Slot, ...]:
-    slots, vertices = [Slot("stem.conv", "stem", 0, 0)], range(1, MAX_VERTICES - 1)
+    slots, vertices = [Slot("stem.conv", "stem", 0, 0, False)], range(1, MAX_VERTICES - 1)
     per_stack = CELLS_PER_STACK + 1  # a pooling between two stacks has an index, too
     for stack, cell in itertools.product(range(STACKS), range(CELLS_PER_STACK)):
         index = stack * per_stack + cell
         places = [(f"{kind}s.{v}", f"{kind} {v}") for v in vertices for kind in ("projection", "operation")]
         places.append(("projections.output", "projection output"))
         slots += [Slot(f"cells.{index}.{name}.conv", place, stack, index) for name, place in places]
-    return (*slots, Slot("classifier", "classifier", STACKS - 1, STACKS * per_stack - 1))
+    return (*slots, Slot("classifier", "classifier", STACKS - 1, STACKS * per_stack - 1, False))

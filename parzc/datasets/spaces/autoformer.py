@@ -14,7 +14,7 @@ from types import MappingProxyType
 import numpy as np
 
 from parzc.datasets.spaces._base import Cost, Graph, Slot, Space, Task, initialise
-from parzc.datasets.spaces._decisions import as_generator
+from parzc.datasets.spaces._decisions import Choice, Decision, as_generator, checked_choices
 from parzc.datasets.spaces._vit import HEAD_CHANNELS, MAX_DISTANCE, PATCH, VisionTransformer
 from parzc.errors import InputError
 
@@ -72,11 +72,12 @@ class AutoFormer(Space):
             *(f"MLP ratio {ratio:g}" for ratio in MLP_RATIOS),
             "output",
         )
+        self.decisions = self._decisions()
         # All layers have one resolution; what tells apart the weights of one layer are its parts.
         names = [(i, stage, part) for i in range(max(self.depths)) for stage, part in enumerate(PARTS)]
         layers = [Slot(f"layers.{i}.{part}", f"layer {i}", stage, i + 1) for i, stage, part in names]
-        last = Slot("classifier", "classifier", 0, max(self.depths) + 1)
-        self.slots = (Slot("embedding.patches", "patches", 0, 0), *layers, last)
+        last = Slot("classifier", "classifier", 0, max(self.depths) + 1, False)
+        self.slots = (Slot("embedding.patches", "patches", 0, 0, False), *layers, last)
 
     @property
     def size(self) -> int:
@@ -84,6 +85,33 @@ class AutoFormer(Space):
         layers = len(self.mlp_ratios) * len(self.heads)
         sizes: list[int] = [layers**depth for depth in self.depths]
         return len(self.embed_dims) * sum(sizes)
+
+    def _decisions(self) -> tuple[Decision, ...]:
+        fewest, layers = min(self.depths), []
+        for i in range(max(self.depths)):
+            for name, choices in ((f"num_heads {i}", self.heads), (f"mlp_ratio {i}", self.mlp_ratios)):
+                needs = tuple(depth for depth in self.depths if depth > i)
+                layers.append(Decision(name, choices, "layer_num", needs) if i >= fewest else Decision(name, choices))
+        return (Decision("embed_dim", self.embed_dims), Decision("layer_num", self.depths), *layers)
+
+    def compose(self, choices: Mapping[str, Choice]) -> str:
+        """Return the subnet with this width, number of layers, and heads and MLP ratio of each layer."""
+        chosen = checked_choices(choices, self.decisions, self.name)
+        layers = range(chosen["layer_num"])
+        ratios, heads = (tuple(chosen[f"{name} {i}"] for i in layers) for name in ("mlp_ratio", "num_heads"))
+        return str(Shape(chosen["embed_dim"], ratios, heads))
+
+    def decompose(self, arch: str) -> dict[str, Choice]:
+        """Return width, number of layers, and heads and MLP ratio of each layer.
+
+        Raises:
+            InputError: if `arch` is not in the space, or has an MLP ratio that the space does not draw.
+        """
+        shape = self.parse(arch)
+        chosen: dict[str, Choice] = {"embed_dim": shape.embed_dim, "layer_num": len(shape.num_heads)}
+        for i, (heads, ratio) in enumerate(zip(shape.num_heads, shape.mlp_ratio, strict=True)):
+            chosen |= {f"num_heads {i}": heads, f"mlp_ratio {i}": ratio}
+        return checked_choices(chosen, self.decisions, self.name)
 
     def parse(self, arch: str) -> Shape:
         """Return what `arch` says.

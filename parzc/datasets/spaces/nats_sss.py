@@ -8,7 +8,7 @@ NAS-Bench-201.
 """
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from parzc.datasets.spaces._base import Cost, Graph, Slot, Space, initialise
 from parzc.datasets.spaces._cost import count_cost
-from parzc.datasets.spaces._decisions import as_generator
+from parzc.datasets.spaces._decisions import Choice, Decision, as_generator, checked_choices
 from parzc.datasets.spaces.nb201 import EDGES, NB201, ReductionBlock, ReLUConvBN
 from parzc.errors import InputError
 
@@ -72,7 +72,7 @@ class SizedNetwork(nn.Module):
 
 
 def _slots() -> tuple[Slot, ...]:
-    slots, stage = [Slot("stem.0", "stem", 0, 0)], 0
+    slots, stage = [Slot("stem.0", "stem", 0, 0, False)], 0
     for index in range(LAYERS):
         if index in REDUCTIONS:
             stage += 1
@@ -81,7 +81,7 @@ def _slots() -> tuple[Slot, ...]:
             # The first cell is as wide as the stem, so that its skip has no weights.
             names = {f"edges.{i}-{j}.conv": f"{i}-{j}" for i, j in EDGES if index or (i, j) != (0, 3)}
         slots += [Slot(f"cells.{index}.{name}", place, stage, index) for name, place in names.items()]
-    return (*slots, Slot("classifier", "classifier", stage, LAYERS))
+    return (*slots, Slot("classifier", "classifier", stage, LAYERS, False))
 
 
 class NATSSize(Space):
@@ -92,6 +92,7 @@ class NATSSize(Space):
     tasks = NB201.tasks
     operations = ("input", *map(str, CHOICES), "output")
     slots = _slots()
+    decisions = tuple(Decision(f"layer {i}", CHOICES) for i in range(LAYERS))
 
     @property
     def size(self) -> int:
@@ -125,6 +126,14 @@ class NATSSize(Space):
         """Return the chain of the five layers, each labelled with its channels."""
         channels = self.parse(arch)
         return Graph(("input", *map(str, channels), "output"), np.eye(LAYERS + 2, k=1, dtype=np.bool_))
+
+    def compose(self, choices: Mapping[str, Choice]) -> str:
+        """Return the network with these channels of its five layers."""
+        return ":".join(map(str, checked_choices(choices, self.decisions, self.name).values()))
+
+    def decompose(self, arch: str) -> dict[str, Choice]:
+        """Return the channels of each layer."""
+        return {f"layer {i}": channels for i, channels in enumerate(self.parse(arch))}
 
     def mutate(self, arch: str, rng: np.random.Generator | int) -> str:
         """Return the network with other channels in one layer."""

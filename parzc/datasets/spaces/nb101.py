@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from parzc.datasets.spaces._base import Cost, Graph, Space, Task, initialise
-from parzc.datasets.spaces._decisions import as_generator
+from parzc.datasets.spaces._decisions import Choice, Decision, as_generator, checked_choices
 from parzc.datasets.spaces._nb101_cells import (
     CLASSES,
     MAX_EDGES,
@@ -28,6 +28,7 @@ from parzc.datasets.spaces._nb101_cells import (
     OPERATIONS,
     SIZE,
     Cell,
+    all_changes,
     canonical_order,
     changed,
     count_edges,
@@ -50,6 +51,13 @@ from parzc.errors import InputError
 EXAMPLE = "conv3x3-bn-relu:1|maxpool3x3:01|output:101"
 
 
+def _decisions() -> tuple[Decision, ...]:
+    """Return the decisions of the official matrix: the operation of each inner vertex, and each edge."""
+    operations = (Decision(f"operation {v}", OPERATIONS) for v in range(1, MAX_VERTICES - 1))
+    edges = (Decision(f"{u}-{v}", (False, True)) for v in range(1, MAX_VERTICES) for u in range(v))
+    return (*operations, *edges)
+
+
 class NB101(Space):
     """NAS-Bench-101 with the task CIFAR-10."""
 
@@ -58,6 +66,7 @@ class NB101(Space):
     tasks = MappingProxyType({"cifar10": Task("cifar10", (3, 32, 32), 10, step=4)})
     operations = ("input", *OPERATIONS, "output")
     slots = nb101_slots()
+    decisions = _decisions()
     columns = ("adjacency", "ops")
 
     @property
@@ -146,6 +155,39 @@ class NB101(Space):
                 orders = smallest_orders(cell)
                 if generator.random() * topological_orders(cell[1]) < len(orders):
                     return write_cell(subcell(cell, orders[0]))
+
+    def compose(self, choices: Mapping[str, Choice]) -> str:
+        """Return the pruned cell of a matrix of seven vertices: each edge `u-v`, and the operations of the inner ones.
+
+        Raises:
+            InputError: if no path leads from input to output, or more than nine edges are left.
+        """
+        chosen = checked_choices(choices, self.decisions, self.name)
+        operations = ("input", *(chosen[f"operation {v}"] for v in range(1, MAX_VERTICES - 1)), "output")
+        reads = tuple(tuple(chosen[f"{u}-{v}"] for u in range(v)) for v in range(MAX_VERTICES))
+        return write_cell(self.parse(write_cell((operations, reads))))
+
+    def decompose(self, arch: str) -> dict[str, Choice]:
+        """Return the matrix of seven vertices: the pruned cell, and before its output vertices without edges."""
+        operations, reads = self.parse(arch)
+        inner = len(operations) - 2
+        places = [*range(inner + 1), MAX_VERTICES - 1]
+        chosen: dict[str, Choice] = {decision.name: decision.choices[0] for decision in self.decisions}
+        chosen |= {f"operation {v}": operations[v] for v in range(1, inner + 1)}
+        for v, sources in enumerate(reads):
+            chosen |= {f"{places[u]}-{places[v]}": bit for u, bit in enumerate(sources)}
+        return chosen
+
+    def neighbours(self, arch: str) -> list[str]:
+        """Return every pruned cell that `mutate` may return, each once.
+
+        A cell with one vertex more is among them, though it takes two edges to bring a vertex to life.
+        """
+        cell = self.parse(arch)
+        found = dict.fromkeys(pruned(change) for change in all_changes(cell))
+        own = canonical_order(cell)
+        near = [cell for cell in found if cell and count_edges(cell) <= MAX_EDGES]
+        return [write_cell(cell) for cell in near if canonical_order(cell) != own]
 
     def mutate(self, arch: str, rng: np.random.Generator | int) -> str:
         """Return the pruned cell with another operation, with or without one edge, or with one vertex more."""

@@ -7,7 +7,7 @@ PyTorch's default initialisation; parameter and multiply-accumulate counts equal
 
 import itertools
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from types import MappingProxyType
 
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from parzc.datasets.spaces._base import Cost, Graph, Slot, Space, Task, initialise
-from parzc.datasets.spaces._decisions import as_generator
+from parzc.datasets.spaces._decisions import Choice, Decision, as_generator, checked_choices
 from parzc.errors import InputError
 
 OPERATIONS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
@@ -115,14 +115,14 @@ def _block_indices() -> list[tuple[int, int, bool]]:
 
 
 def _slots() -> tuple[Slot, ...]:
-    slots = [Slot("stem.0", "stem", 0, 0)]
+    slots = [Slot("stem.0", "stem", 0, 0, False)]
     for index, stage, reduction in _block_indices():
         if reduction:
             names = {"conv_a.conv": "reduction_a", "conv_b.conv": "reduction_b", "shortcut.1": "reduction_shortcut"}
-            slots += [Slot(f"cells.{index}.{name}", place, stage, index) for name, place in names.items()]
+            slots += [Slot(f"cells.{index}.{name}", place, stage, index, False) for name, place in names.items()]
         else:
             slots += [Slot(f"cells.{index}.edges.{i}-{j}.conv", f"{i}-{j}", stage, index) for i, j in EDGES]
-    return (*slots, Slot("classifier", "classifier", len(CHANNELS) - 1, len(_block_indices())))
+    return (*slots, Slot("classifier", "classifier", len(CHANNELS) - 1, len(_block_indices()), False))
 
 
 def _write(cell: Cell) -> str:
@@ -200,6 +200,11 @@ def mutated(cell: Cell, operations: tuple[str, ...], generator: np.random.Genera
     return tuple(changed)
 
 
+def edge_decisions(operations: tuple[str, ...]) -> tuple[Decision, ...]:
+    """Return the decisions of a cell: the operation of each edge, in the order of `EDGES`."""
+    return tuple(Decision(f"{i}-{j}", operations) for i, j in EDGES)
+
+
 class NB201(Space):
     """NAS-Bench-201 with the tasks CIFAR-10, CIFAR-100 and ImageNet16-120."""
 
@@ -215,6 +220,7 @@ class NB201(Space):
     )
     operations = ("input", *OPERATIONS, "output")
     slots = _slots()
+    decisions = edge_decisions(OPERATIONS)
 
     @property
     def size(self) -> int:
@@ -247,6 +253,14 @@ class NB201(Space):
     def graph(self, arch: str) -> Graph:
         """Return the graph of the cell; see `cell_graph`."""
         return cell_graph(self.parse(arch))
+
+    def compose(self, choices: Mapping[str, Choice]) -> str:
+        """Return the cell with these operations, one for each edge `source-node`."""
+        return _write(tuple(checked_choices(choices, self.decisions, self.name).values()))
+
+    def decompose(self, arch: str) -> dict[str, Choice]:
+        """Return the operation of each edge `source-node`."""
+        return dict(zip((decision.name for decision in self.decisions), self.parse(arch), strict=True))
 
     def mutate(self, arch: str, rng: np.random.Generator | int) -> str:
         """Return the cell with another operation at one edge."""

@@ -20,7 +20,7 @@ averaged over all positions, stands for them. `jigsaw` takes its nine tiles of 6
 import itertools
 import re
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from types import MappingProxyType
 
@@ -29,7 +29,7 @@ from torch import nn
 
 from parzc.datasets.spaces._base import Cost, Graph, Slot, Space, Task, initialise
 from parzc.datasets.spaces._cost import count_cost
-from parzc.datasets.spaces._decisions import as_generator
+from parzc.datasets.spaces._decisions import Choice, Decision, as_generator, checked_choices
 from parzc.datasets.spaces._transnas_networks import (
     BLOCKS_PER_LAYER,
     CHANNELS,
@@ -37,7 +37,7 @@ from parzc.datasets.spaces._transnas_networks import (
     ResidualBlock,
     TransNASNetwork,
 )
-from parzc.datasets.spaces.nb201 import EDGES, Cell, cell_graph, mutated, representatives
+from parzc.datasets.spaces.nb201 import EDGES, Cell, cell_graph, edge_decisions, mutated, representatives
 from parzc.errors import InputError
 
 OPERATIONS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3")
@@ -84,7 +84,7 @@ class TransNAS(Space):
 
 
 def _micro_slots() -> tuple[Slot, ...]:
-    slots, stage = [Slot("stem.0", "stem 0", 0, 0), Slot("stem.2.conv", "stem 1", 0, 0)], -1
+    slots, stage = [Slot("stem.0", "stem 0", 0, 0, False), Slot("stem.2.conv", "stem 1", 0, 0, False)], -1
     for layer, kind in enumerate(MICRO_LAYERS):
         stage += kind in "34"
         for block, (i, j) in itertools.product(range(BLOCKS_PER_LAYER), EDGES):
@@ -92,7 +92,7 @@ def _micro_slots() -> tuple[Slot, ...]:
             names = ("conv", "convs.0", "convs.1") if reduces else ("conv",)
             path, depth = f"layers.{layer}.{block}.edges.{i}-{j}", layer * BLOCKS_PER_LAYER + block
             slots += [Slot(f"{path}.{name}", f"{i}-{j}", stage, depth) for name in names]
-    return (*slots, Slot("classifier", "classifier", stage, len(MICRO_LAYERS) * BLOCKS_PER_LAYER))
+    return (*slots, Slot("classifier", "classifier", stage, len(MICRO_LAYERS) * BLOCKS_PER_LAYER, False))
 
 
 class TransNASMicro(TransNAS):
@@ -101,6 +101,7 @@ class TransNASMicro(TransNAS):
     name = "transnas-micro"
     operations = ("input", *OPERATIONS, "output")
     slots = _micro_slots()
+    decisions = edge_decisions(OPERATIONS)
     example = "64-41414-1_02_333"
 
     @property
@@ -126,6 +127,14 @@ class TransNASMicro(TransNAS):
     def graph(self, arch: str) -> Graph:
         """Return the graph of the cell; see `nb201.cell_graph`."""
         return cell_graph(self.parse(arch))
+
+    def compose(self, choices: Mapping[str, Choice]) -> str:
+        """Return the cell with these operations, one for each edge `source-node`."""
+        return _write(tuple(checked_choices(choices, self.decisions, self.name).values()))
+
+    def decompose(self, arch: str) -> dict[str, Choice]:
+        """Return the operation of each edge `source-node`."""
+        return dict(zip((decision.name for decision in self.decisions), self.parse(arch), strict=True))
 
     def mutate(self, arch: str, rng: np.random.Generator | int) -> str:
         """Return the cell with another operation at one edge."""
@@ -155,12 +164,23 @@ def _micro_strings() -> tuple[str, ...]:
 
 
 def _macro_slots() -> tuple[Slot, ...]:
-    slots = [Slot("stem.0", "stem 0", 0, 0), Slot("stem.2.conv", "stem 1", 0, 0)]
+    slots = [Slot("stem.0", "stem 0", 0, 0, False), Slot("stem.2.conv", "stem 1", 0, 0, False)]
     for layer, block in itertools.product(range(MOST_LAYERS), range(BLOCKS_PER_LAYER)):
         names = {"conv_a.conv": "conv_a", "conv_b.conv": "conv_b"} | ({} if block else {"downsample.0": "downsample"})
         path, depth = f"layers.{layer}.{block}", layer * BLOCKS_PER_LAYER + block
         slots += [Slot(f"{path}.{name}", f"{place} {block}", layer, depth) for name, place in names.items()]
-    return (*slots, Slot("classifier", "classifier", MOST_LAYERS - 1, MOST_LAYERS * BLOCKS_PER_LAYER))
+    return (*slots, Slot("classifier", "classifier", MOST_LAYERS - 1, MOST_LAYERS * BLOCKS_PER_LAYER, False))
+
+
+def _macro_decisions() -> tuple[Decision, ...]:
+    lengths = tuple(range(FEWEST_LAYERS, MOST_LAYERS + 1))
+    layers = [
+        Decision(f"layer {i}", LAYERS)
+        if i < FEWEST_LAYERS
+        else Decision(f"layer {i}", LAYERS, "layers", tuple(n for n in lengths if n > i))
+        for i in range(MOST_LAYERS)
+    ]
+    return (Decision("layers", lengths), *layers)
 
 
 class TransNASMacro(TransNAS):
@@ -169,6 +189,7 @@ class TransNASMacro(TransNAS):
     name = "transnas-macro"
     operations = ("input", *LAYERS, "output")
     slots = _macro_slots()
+    decisions = _macro_decisions()
     example = "64-1234-basic"
 
     @property
@@ -201,6 +222,22 @@ class TransNASMacro(TransNAS):
         """Return the chain of layers."""
         layers = [LAYERS[int(digit) - 1] for digit in self.parse(arch)]
         return Graph(("input", *layers, "output"), np.eye(len(layers) + 2, k=1, dtype=np.bool_))
+
+    def compose(self, choices: Mapping[str, Choice]) -> str:
+        """Return the backbone with so many layers of these types.
+
+        Raises:
+            InputError: if they are no backbone, or double the channels or halve the resolution too often or never.
+        """
+        _, *kinds = checked_choices(choices, self.decisions, self.name).values()
+        arch = f"{CHANNELS}-{''.join(str(LAYERS.index(kind) + 1) for kind in kinds)}-basic"
+        self.parse(arch)
+        return arch
+
+    def decompose(self, arch: str) -> dict[str, Choice]:
+        """Return the number of layers and the type of each."""
+        kinds = [LAYERS[int(digit) - 1] for digit in self.parse(arch)]
+        return {"layers": len(kinds)} | {f"layer {i}": kind for i, kind in enumerate(kinds)}
 
     def mutate(self, arch: str, rng: np.random.Generator | int) -> str:
         """Return the backbone with one layer changed, left out or put in."""
