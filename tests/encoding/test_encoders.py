@@ -4,9 +4,9 @@ import math
 
 import numpy as np
 import pytest
+from parzc.encoding.encoders import PaddedEncoder, TokenEncoder
 
 from parzc.datasets import Slot, get_space
-from parzc.encoding.encoders import PaddedEncoder, TokenEncoder
 from parzc.encoding.layouts import node_matrix
 from parzc.encoding.scaling import RankGauss
 from parzc.errors import InputError

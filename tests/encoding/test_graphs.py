@@ -5,10 +5,10 @@ import time
 import numpy as np
 import pytest
 from helpers import TABLE
-
-from parzc.datasets import Graph, Space, get_space
 from parzc.encoding.encoders import PaddedEncoder
 from parzc.encoding.graph_encoder import GraphEncoder
+
+from parzc.datasets import Graph, Space, get_space
 from parzc.encoding.graphs import graph_arrays, vocabulary
 from parzc.errors import InputError
 
