@@ -115,5 +115,5 @@ def test_the_prior_is_a_setting():
 
 @pytest.mark.parametrize("changes", [{"folds": 1}, {"folds": 11}, {"deviation": 0.0}])
 def test_settings_that_cannot_be_are_refused(changes):
-    with pytest.raises(InputError, match="^stacking cannot use .*; set folds to 2 or more"):
+    with pytest.raises(InputError, match=r"^stacking cannot use .*; set folds to 2 or more"):
         StackingConfig(**changes)
