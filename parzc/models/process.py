@@ -3,7 +3,7 @@
 import math
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Self
 
 import torch
@@ -47,6 +47,12 @@ class ProcessConfig:
                 f"a Gaussian process cannot be fitted to {self.labels} labels in {self.steps} steps; "
                 "set labels to 2 or more and steps to 1 or more"
             )
+        for name in (field.name for field in fields(self) if field.name not in ("labels", "steps")):
+            mean, deviation = getattr(self, name)
+            if not (math.isfinite(mean) and 0 < deviation < math.inf):
+                raise InputError(
+                    f"the prior '{name}' cannot be {getattr(self, name)}; give mean and deviation of a logarithm"
+                )
 
 
 class Process(Member[TokenInputs]):

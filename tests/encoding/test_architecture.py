@@ -1,4 +1,4 @@
-"""What architectures are made of, against values worked out by hand and the enumeration of every path."""
+"""The architecture encoding, against values worked out by hand and the enumeration of every path."""
 
 import math
 from itertools import chain
@@ -156,7 +156,7 @@ def paths_to(graph, vertex):
     return [[*path, vertex] for one in before for path in paths_to(graph, one)] or [[vertex]]
 
 
-def test_of_columns_that_vary_states_alike_tell_once():
+def test_of_columns_that_vary_equal_states_are_kept_once():
     columns = np.array([[1.0, 2, 5, 2, 0], [1, 3, 5, 3, 1], [1, 4, 5, 4, 0]])
     assert informative_columns("states", columns).tolist() == [1, 4]
     assert informative_columns("places", columns).tolist() == [1, 3, 4]
@@ -177,7 +177,7 @@ def test_places_are_labels_and_edges_of_the_canonical_graph():
         assert row.sum() == 24 + graph.adjacency.sum()
 
 
-def test_architectures_of_one_function_have_one_description():
+def test_architectures_of_one_function_have_one_encoding():
     twin = "|none~0|+|none~0|none~1|+|skip_connect~0|nor_conv_1x1~1|avg_pool_3x3~2|"
     one, other = (encode_archs([arch], NB201, 8) for arch in (twin, NB201.canonical(twin)))
     assert NB201.canonical(twin) != twin

@@ -4,11 +4,13 @@ import math
 
 import numpy as np
 import pytest
-from parzc.encoding.encoders import PaddedEncoder, TokenEncoder
+import torch
 
 from parzc.datasets import Slot, get_space
 from parzc.encoding.layouts import node_matrix
+from parzc.encoding.padded import PaddedEncoder
 from parzc.encoding.scaling import RankGauss
+from parzc.encoding.tokens import TokenConfig, TokenEncoder
 from parzc.errors import InputError
 from parzc.features import FeatureTable, NodeFeatures
 
@@ -111,22 +113,22 @@ def tokens_by_loop(fitted, table, edges, stages, place):
 
 def test_tokens_are_those_of_a_slow_loop(table):
     encoder = TokenEncoder(STATISTICS, SCORES, SLOTS).fit(table)
-    tokens, scores, blocks = encoder.transform(table)
+    tokens, scores, blocks = encoder.transform(table).parts.values()
     assert tokens.shape == (7, 4, 2 * 3 + 1) and scores.shape == (7, 2) and blocks.shape == (7, 0)
-    assert tokens.dtype == scores.dtype == blocks.dtype == np.float32
+    assert tokens.dtype == scores.dtype == blocks.dtype == torch.float32
     expected = tokens_by_loop(table, table, ["stem", "0-1", "1-2", "classifier"], 2, places_by_name)
     np.testing.assert_allclose(tokens, expected, atol=2e-6)
-    assert len(np.unique(tokens)) > 25
+    assert len(tokens.unique()) > 25
 
 
 def test_tokens_of_other_networks_use_the_scale_that_was_fitted(table):
     encoder = TokenEncoder(STATISTICS, SCORES, SLOTS).fit(table[[0, 2, 3]])
     expected = tokens_by_loop(table[[0, 2, 3]], table, encoder.edges, 2, places_by_name)
-    np.testing.assert_allclose(encoder.transform(table)[0], expected, atol=2e-6)
+    np.testing.assert_allclose(encoder.transform(table).tokens, expected, atol=2e-6)
 
 
 def test_a_place_says_whether_it_holds_weights(table):
-    tokens, *_ = TokenEncoder(STATISTICS, SCORES, SLOTS).fit(table).transform(table)
+    tokens = TokenEncoder(STATISTICS, SCORES, SLOTS).fit(table).transform(table).tokens
     assert tokens[:, :, -1].tolist() == [
         [1, 1, 1, 1],
         [1, 1, 1, 1],
@@ -140,16 +142,41 @@ def test_a_place_says_whether_it_holds_weights(table):
 
 
 def test_scores_are_scaled_column_by_column(table):
-    _, scores, _ = TokenEncoder(STATISTICS, SCORES, SLOTS).fit(table).transform(table)
+    scores = TokenEncoder(STATISTICS, SCORES, SLOTS).fit(table).transform(table).scores
     raw = np.stack([table.scores["params"], table.scores["synflow"]], axis=1)
     np.testing.assert_allclose(scores, RankGauss().fit(raw).transform(raw), atol=1e-6)
     assert scores[5, 1] == scores[:, 1].min()
 
 
 def test_a_ranker_may_do_without_scores(table):
-    tokens, scores, _ = TokenEncoder(STATISTICS, (), SLOTS).fit(table).transform(table)
-    np.testing.assert_array_equal(tokens, TokenEncoder(STATISTICS, SCORES, SLOTS).fit(table).transform(table)[0])
-    assert scores.shape == (7, 0)
+    inputs = TokenEncoder(STATISTICS, (), SLOTS).fit(table).transform(table)
+    expected = TokenEncoder(STATISTICS, SCORES, SLOTS).fit(table).transform(table).tokens
+    np.testing.assert_array_equal(inputs.tokens, expected)
+    assert inputs.scores.shape == (7, 0)
+
+
+def test_sizes_are_settings(table):
+    config = TokenConfig(reduction="sum", quantiles=9, positions=3)
+    encoder = TokenEncoder(STATISTICS, SCORES, config=config).fit(table)
+    assert encoder.edges == ["depth 0/3", "depth 1/3", "depth 2/3"]
+    inputs = encoder.transform(table)
+    assert inputs.tokens.shape == (7, 3, 4) and encoder.arrays["cells"].shape == (9, 9)
+    raw = np.stack([table.scores[name] for name in SCORES], axis=1)
+    np.testing.assert_allclose(inputs.scores, RankGauss(9).fit(raw).transform(raw), atol=1e-6)
+    # Three nodes, of which each third holds one: the logarithm of a sum is that of the plain value.
+    (snip,) = np.log(np.abs(table.statistics["snip"][table.row == 5]))[None]
+    cells, present = encoder._cells(table)
+    np.testing.assert_allclose(cells[5, :, 0, 0], snip, rtol=1e-6)
+    assert present[5].all()
+    few = TokenEncoder(("snip",), (), SLOTS, BLOCKS, config=TokenConfig(block_positions=2))
+    assert few.fit(blocky([4, 3])).transform(blocky([4, 3])).blocks.shape == (2, 4)
+
+
+@pytest.mark.parametrize("name", ["quantiles", "positions", "block_positions", "vertices"])
+def test_sizes_that_cannot_be_are_refused(name):
+    for value in (0, 4097):
+        with pytest.raises(InputError, match=f"^{name} cannot be {value}; choose 1 to 4096$"):
+            TokenConfig(**{name: value})
 
 
 def test_networks_of_no_known_space_get_a_token_for_each_eighth(table):
@@ -158,7 +185,7 @@ def test_networks_of_no_known_space_get_a_token_for_each_eighth(table):
         return f"depth {8 * (node - table.offsets[i]) // nodes}/8", 0
 
     encoder = TokenEncoder(STATISTICS, SCORES).fit(table)
-    tokens, *_ = encoder.transform(table)
+    tokens = encoder.transform(table).tokens
     assert encoder.edges == [f"depth {i}/8" for i in range(8)]
     assert tokens.shape == (7, 8, 4)
     np.testing.assert_allclose(tokens, tokens_by_loop(table, table, encoder.edges, 1, place), atol=2e-6)
@@ -180,22 +207,22 @@ def test_a_row_does_not_depend_on_the_others(table, make):
     encoder = make().fit(table)
     whole = encoder.transform(table)
     for rows in ([6, 0], [3], [5, 4, 5]):
-        for part, all_rows in zip(encoder.transform(table[rows]), whole, strict=True):
-            np.testing.assert_array_equal(part, all_rows[rows])
+        for name, part in encoder.transform(table[rows]).parts.items():
+            np.testing.assert_array_equal(part, whole.parts[name][rows])
 
 
 @pytest.mark.parametrize("slots", [SLOTS, ()])
 def test_inputs_are_finite_whatever_was_missing(table, slots):
     for fitted in (table, table[[5]], table[[3, 6]]):
-        tokens, scores, _ = TokenEncoder(STATISTICS, SCORES, slots).fit(fitted).transform(table)
-        assert np.isfinite(tokens).all() and np.isfinite(scores).all()
-    assert np.isfinite(PaddedEncoder(STATISTICS).fit(table).transform(table)[0]).all()
+        inputs = TokenEncoder(STATISTICS, SCORES, slots).fit(fitted).transform(table)
+        assert inputs.tokens.isfinite().all() and inputs.scores.isfinite().all()
+    assert PaddedEncoder(STATISTICS).fit(table).transform(table).nodes.isfinite().all()
 
 
 def test_padded_is_the_min_max_of_the_nodes_in_order(table):
-    (inputs,) = PaddedEncoder(STATISTICS).fit(table).transform(table)
+    inputs = PaddedEncoder(STATISTICS).fit(table).transform(table).nodes
     matrix = node_matrix(table, STATISTICS, layout="padded", encoding="minmax")
-    assert inputs.shape == (7, 3 * 7) and inputs.dtype == np.float32
+    assert inputs.shape == (7, 3 * 7) and inputs.dtype == torch.float32
     np.testing.assert_array_equal(inputs, np.nan_to_num(matrix).reshape(7, -1).astype(np.float32))
     # Network 3 has the plain statistic of three nodes behind its two others and four zeros after each.
     plain = table.statistics["plain"][table.row == 3] / table.fields[table.row == 3, 1]
@@ -207,14 +234,14 @@ def test_padded_is_the_min_max_of_the_nodes_in_order(table):
 @pytest.mark.parametrize(("fitted", "width"), [([6], 2), ([2, 3], 5), ([0], 7)])
 def test_the_width_is_that_of_the_longest_network_of_the_fit(table, fitted, width):
     encoder = PaddedEncoder(STATISTICS).fit(table[fitted])
-    (inputs,) = encoder.transform(table)
+    inputs = encoder.transform(table).nodes
     assert inputs.shape == (7, 3 * width)
     matrix = node_matrix(table, STATISTICS, layout="padded", encoding="minmax")[:, :, :width]
     np.testing.assert_allclose(inputs, np.nan_to_num(matrix).reshape(7, -1), atol=1e-6)
 
 
 def test_the_width_may_be_given(table):
-    (inputs,) = PaddedEncoder(STATISTICS, width=9).fit(table[[6]]).transform(table)
+    inputs = PaddedEncoder(STATISTICS, width=9).fit(table[[6]]).transform(table).nodes
     matrix = node_matrix(table, STATISTICS, layout="padded", encoding="minmax", width=9)
     np.testing.assert_allclose(inputs, np.nan_to_num(matrix).reshape(7, -1), atol=1e-6)
 
@@ -250,7 +277,7 @@ def test_definitions_of_what_does_not_enter_do_not_matter(table):
     encoder = TokenEncoder(("snip",), ("params",), SLOTS).fit(table)
     assert list(encoder.definitions) == ["snip", "params"]
     other = encoder.transform(changed(table, "plain", task="cifar100"))
-    np.testing.assert_array_equal(other[0], encoder.transform(table)[0])
+    np.testing.assert_array_equal(other.tokens, encoder.transform(table).tokens)
 
 
 def test_where_no_definitions_were_recorded_those_of_the_registry_hold(table):
@@ -261,7 +288,8 @@ def test_where_no_definitions_were_recorded_those_of_the_registry_hold(table):
         "weights": "own", "batch_norm": "batch", "scale": "linear", "elements": "weights",
         "definition": 1,
     }  # fmt: skip
-    np.testing.assert_array_equal(encoder.transform(bare)[0], PaddedEncoder(("snip",)).fit(table).transform(table)[0])
+    expected = PaddedEncoder(("snip",)).fit(table).transform(table).nodes
+    np.testing.assert_array_equal(encoder.transform(bare).nodes, expected)
 
 
 @ENCODERS
@@ -309,7 +337,7 @@ def blocky(counts, seed=0):
 
 
 def blocks_of(fitted, table, blocks=BLOCKS):
-    return TokenEncoder(("snip",), (), SLOTS, blocks).fit(fitted).transform(table)[2]
+    return TokenEncoder(("snip",), (), SLOTS, blocks).fit(fitted).transform(table).blocks.numpy()
 
 
 def placed(table, positions, blocks=BLOCKS):

@@ -1,41 +1,43 @@
-"""Descriptions of architectures as model inputs: which columns enter, how they are scaled, what is refused."""
+"""The architecture encoding as model input: which columns enter, how they are scaled, what is refused."""
 
 import math
 
 import numpy as np
 import pytest
+import torch
 from helpers import TABLE
-from parzc.encoding.encoders import MOST_VERTICES, TokenEncoder
 
 from parzc.datasets import get_space
 from parzc.encoding.architecture import encode_archs
+from parzc.encoding.inputs import ARCH_PARTS
+from parzc.encoding.tokens import TokenConfig, TokenEncoder
 from parzc.errors import InputError
 
 SPACE, TINY = get_space("nb101"), get_space("autoformer-tiny")
-PARTS = ("places", "summary", "states")
 ARCHS = SPACE.sample(40, 0)
 SMALL = [arch for arch in ARCHS if len(SPACE.graph(arch).operations) < 7]
 POOL, OTHERS = TABLE[:30].rename(ARCHS[:30]), TABLE[30:40].rename(ARCHS[30:])
 ALIKE = TABLE[:5].rename([ARCHS[0]] * 5)
 
 
-def encoder(space=SPACE):
-    return TokenEncoder(("snip",), ("params",), blocks=("trainability",), described=space)
+def encoder(space=SPACE, **sizes):
+    config = TokenConfig(**sizes)
+    return TokenEncoder(("snip",), ("params",), blocks=("trainability",), arch_space=space, config=config)
 
 
-def test_the_description_comes_behind_the_other_inputs():
-    plain, described = encoder(None).fit(POOL), encoder().fit(POOL)
-    expected, found = plain.transform(OTHERS), described.transform(OTHERS)
-    assert (len(expected), len(found)) == (3, 6)
-    for one, other in zip(expected, found, strict=False):
-        np.testing.assert_array_equal(one, other)
-    assert {x.dtype for x in found} == {np.dtype(np.float32)} and described.definitions == plain.definitions
+def test_the_architecture_encoding_changes_no_other_input():
+    plain, with_arch = encoder(None).fit(POOL), encoder().fit(POOL)
+    expected, found = plain.transform(OTHERS).parts, with_arch.transform(OTHERS).parts
+    assert (*expected, *ARCH_PARTS) == tuple(found) and len(found) == 6
+    for name, values in expected.items():
+        np.testing.assert_array_equal(values, found[name])
+    assert {x.dtype for x in found.values()} == {torch.float32} and with_arch.definitions == plain.definitions
 
 
 def test_columns_have_mean_zero_and_spread_one_where_they_were_fitted():
-    for columns in encoder().fit(POOL).transform(POOL)[3:]:
-        np.testing.assert_allclose(columns.mean(0, dtype=np.float64), 0, atol=1e-6)
-        np.testing.assert_allclose(columns.std(0, dtype=np.float64), 1, atol=1e-6)
+    for columns in encoder().fit(POOL).transform(POOL).arch.parts.values():
+        np.testing.assert_allclose(columns.double().numpy().mean(0), 0, atol=1e-6)
+        np.testing.assert_allclose(columns.double().numpy().std(0), 1, atol=1e-6)
 
 
 def scaled(name, pool, archs, vertices=7):
@@ -54,7 +56,7 @@ def scaled(name, pool, archs, vertices=7):
 def test_constant_columns_are_left_out_and_others_scaled_as_they_were_fitted():
     fitted = encoder().fit(POOL)
     for table, archs in ((POOL, ARCHS[:30]), (OTHERS, ARCHS[30:])):
-        places, summary, states = fitted.transform(table)[3:]
+        places, summary, states = fitted.transform(table).arch.parts.values()
         np.testing.assert_allclose(places, scaled("places", ARCHS[:30], archs), atol=2e-6)
         np.testing.assert_allclose(summary, scaled("summary", ARCHS[:30], archs), atol=2e-6)
         np.testing.assert_allclose(states, scaled("states", ARCHS[:30], archs), atol=2e-6)
@@ -67,22 +69,21 @@ def test_vertices_beyond_those_of_the_largest_graph_that_was_fitted_are_cut():
     assert len(SMALL) > 1 and widest < 7
     fitted = encoder().fit(TABLE[: len(SMALL)].rename(SMALL))
     assert fitted.arrays["vertices"].tolist() == [widest]
-    for name, found in zip(PARTS, fitted.transform(OTHERS)[3:], strict=True):
+    for name, found in fitted.transform(OTHERS).arch.parts.items():
         np.testing.assert_allclose(found, scaled(name, SMALL, ARCHS[30:], widest), atol=5e-6)
 
 
-def test_the_vertices_of_very_large_graphs_are_cut(monkeypatch):
-    monkeypatch.setattr("parzc.encoding.encoders.MOST_VERTICES", 4)
-    fitted = encoder().fit(POOL)
+def test_the_vertices_of_very_large_graphs_are_cut():
+    fitted = encoder(vertices=4).fit(POOL)
     assert fitted.arrays["vertices"].tolist() == [4]
-    for name, found in zip(PARTS, fitted.transform(OTHERS)[3:], strict=True):
+    for name, found in fitted.transform(OTHERS).arch.parts.items():
         np.testing.assert_allclose(found, scaled(name, ARCHS[:30], ARCHS[30:], 4), atol=2e-6)
 
 
 def test_states_that_stand_still_enter_once():
     archs = TINY.sample(30, 0)
     fitted = encoder(TINY).fit(TABLE[:30].rename(archs))
-    states = fitted.transform(TABLE[:30].rename(archs))[5]
+    states = fitted.transform(TABLE[:30].rename(archs)).arch.states.numpy()
     assert len(np.unique(states, axis=1).T) == states.shape[1]
     # Heads and MLP ratios alternate, so that about half of the columns are those of the vertex before.
     columns = encode_archs(archs, TINY, int(fitted.arrays["vertices"][0]))["states"]
@@ -91,8 +92,8 @@ def test_states_that_stand_still_enter_once():
 
 def test_where_all_architectures_are_alike_there_is_no_column():
     fitted = encoder().fit(ALIKE)
-    assert [x.shape for x in fitted.transform(OTHERS)[3:]] == [(10, 0), (10, 0), (10, 0)]
-    restored(fitted.arrays, [*SHAPES[:3], (0,), (0,), (0,)])
+    assert [x.shape for x in fitted.transform(OTHERS).arch.parts.values()] == [(10, 0), (10, 0), (10, 0)]
+    restored(fitted.arrays, SHAPES | dict.fromkeys(ARCH_PARTS, (0,)))
 
 
 def test_rows_that_are_no_architectures_are_refused():
@@ -106,7 +107,7 @@ def test_rows_that_are_no_architectures_are_refused():
 
 
 FITTED = encoder().fit(POOL)
-SHAPES = [x.shape[1:] for x in FITTED.transform(POOL)]
+SHAPES = FITTED.transform(POOL).shapes
 
 
 def restored(arrays, shapes):
@@ -116,10 +117,10 @@ def restored(arrays, shapes):
 
 
 def test_what_was_fitted_is_all_that_is_needed():
-    assert set(FITTED.arrays) == {"cells", "scores", "blocks", "vertices", *PARTS}
+    assert set(FITTED.arrays) == {"cells", "scores", "blocks", "vertices", *ARCH_PARTS}
     other = restored({name: values.copy() for name, values in FITTED.arrays.items()}, SHAPES)
-    for one, again in zip(FITTED.transform(OTHERS), other.transform(OTHERS), strict=True):
-        np.testing.assert_array_equal(one, again)
+    for name, values in FITTED.transform(OTHERS).parts.items():
+        np.testing.assert_array_equal(values, other.transform(OTHERS).parts[name])
 
 
 def put(row, value):
@@ -152,22 +153,22 @@ DAMAGES = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-@pytest.mark.parametrize("name", PARTS)
+@pytest.mark.parametrize("name", ARCH_PARTS)
 def test_damaged_scales_are_refused(name, damage):
     values = DAMAGES[damage](FITTED.arrays[name])
     with pytest.raises(
-        ValueError, match=rf"^'{name}' of the encoder (does not fit the inputs|is not a description of)"
+        ValueError, match=rf"^'{name}' of the encoder (does not fit the inputs|is not that of architectures of)"
     ):
         restored({**FITTED.arrays, name: values}, SHAPES)
 
 
-@pytest.mark.parametrize("name", PARTS)
+@pytest.mark.parametrize("name", ARCH_PARTS)
 def test_the_first_index_that_no_column_has_is_refused(name):
     columns, values = encode_archs((), SPACE, 7)[name].shape[1], FITTED.arrays[name].copy()
     values[0, -1] = columns - 1
     restored({**FITTED.arrays, name: values}, SHAPES)
     values[0, -1] = columns
-    with pytest.raises(ValueError, match=f"^'{name}' of the encoder is not a description of this space$"):
+    with pytest.raises(ValueError, match=f"^'{name}' of the encoder is not that of architectures of this space$"):
         restored({**FITTED.arrays, name: values}, SHAPES)
 
 
@@ -176,9 +177,9 @@ def test_the_first_index_that_no_column_has_is_refused(name):
     [
         ([0.0], "has no vertices, or too many"),
         ([-7.0], "has no vertices, or too many"),
-        ([MOST_VERTICES + 1.0], "has no vertices, or too many"),
+        ([65.0], "has no vertices, or too many"),
         ([1e300], "has no vertices, or too many"),
-        ([6.0], "'places' of the encoder is not a description of this space"),
+        ([6.0], "'places' of the encoder is not that of architectures of this space"),
         ([6.5], "where a whole number should be"),
         ([math.nan], "where a whole number should be"),
         ([math.inf], "where a whole number should be"),
@@ -191,9 +192,17 @@ def test_a_damaged_number_of_vertices_is_refused(vertices, sentence):
         restored({**FITTED.arrays, "vertices": np.array(vertices, dtype=np.float64)}, SHAPES)
 
 
-@pytest.mark.parametrize("change", [lambda s: s[:3], lambda s: s[:4], lambda s: s[:5], lambda s: [*s, (1,)]])
-def test_other_numbers_of_inputs_are_refused(change):
-    with pytest.raises(ValueError, match="argument"):
-        restored(FITTED.arrays, change(SHAPES))
+@pytest.mark.parametrize(
+    "shapes",
+    [
+        {name: SHAPES[name] for name in list(SHAPES)[:3]},
+        {name: SHAPES[name] for name in list(SHAPES)[:4]},
+        {name: SHAPES[name] for name in list(SHAPES)[:5]},
+        SHAPES | {"more": (1,)},
+    ],
+)
+def test_other_inputs_are_refused(shapes):
+    with pytest.raises(ValueError, match=r"^the encoder does not fit the inputs$"):
+        restored(FITTED.arrays, shapes)
     with pytest.raises(ValueError, match=r"^the encoder does not fit the inputs$"):
         encoder(None).restore(FITTED.definitions, FITTED.arrays, SHAPES)

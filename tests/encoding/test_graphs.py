@@ -5,11 +5,10 @@ import time
 import numpy as np
 import pytest
 from helpers import TABLE
-from parzc.encoding.encoders import PaddedEncoder
-from parzc.encoding.graph_encoder import GraphEncoder
 
 from parzc.datasets import Graph, Space, get_space
 from parzc.encoding.graphs import graph_arrays, vocabulary
+from parzc.encoding.padded import PaddedEncoder
 from parzc.errors import InputError
 
 NB201 = get_space("nb201")
@@ -113,36 +112,38 @@ NAMED = TABLE.rename(ARCHS)
 
 def test_graphs_come_behind_the_inputs_of_the_other_encoder():
     nodes = PaddedEncoder(("snip", "fisher"))
-    encoder = GraphEncoder(PaddedEncoder(("snip", "fisher")), NB201).fit(NAMED)
-    first, *graphs = encoder.transform(NAMED[:7])
-    np.testing.assert_array_equal(first, nodes.fit(NAMED).transform(NAMED[:7])[0])
+    encoder = PaddedEncoder(("snip", "fisher"), graphs=NB201).fit(NAMED)
+    first, *graphs = encoder.transform(NAMED[:7]).parts.values()
+    np.testing.assert_array_equal(first, nodes.fit(NAMED).transform(NAMED[:7]).nodes)
     for got, expected in zip(graphs, graph_arrays(ARCHS[:7], NB201), strict=True):
         np.testing.assert_array_equal(got, expected)
     assert encoder.definitions == nodes.definitions and set(encoder.definitions) == {"snip", "fisher"}
 
 
 def test_what_was_fitted_is_all_that_is_needed():
-    encoder = GraphEncoder(PaddedEncoder(("snip",)), NB201).fit(NAMED)
-    other = GraphEncoder(PaddedEncoder(("snip",)), NB201)
+    encoder = PaddedEncoder(("snip",), graphs=NB201).fit(NAMED)
+    other = PaddedEncoder(("snip",), graphs=NB201)
     other.arrays, other.definitions = encoder.arrays, encoder.definitions
-    for got, expected in zip(other.transform(NAMED[[5, 2]]), encoder.transform(NAMED[[5, 2]]), strict=True):
+    for got, expected in zip(
+        other.transform(NAMED[[5, 2]]).parts.values(), encoder.transform(NAMED[[5, 2]]).parts.values(), strict=True
+    ):
         np.testing.assert_array_equal(got, expected)
 
 
 def test_graphs_are_as_wide_as_when_fitted_or_wider():
-    encoder = GraphEncoder(PaddedEncoder(("snip",)), Chains()).fit(TABLE[:3].rename(["3", "1", "7*"]))
-    assert encoder.transform(TABLE[:2].rename(["1", "2"]))[3].shape == (2, 10)
-    assert encoder.transform(TABLE[:1].rename(["20"]))[3].shape == (1, 22)
+    encoder = PaddedEncoder(("snip",), graphs=Chains()).fit(TABLE[:3].rename(["3", "1", "7*"]))
+    assert encoder.transform(TABLE[:2].rename(["1", "2"])).graphs.mask.shape == (2, 10)
+    assert encoder.transform(TABLE[:1].rename(["20"])).graphs.mask.shape == (1, 22)
 
 
 def test_rows_that_are_no_architectures_are_refused():
     with pytest.raises(InputError, match=r"has no graph: 'arch-0' is not an nb201 arch; .*; name each row by its arch"):
-        GraphEncoder(PaddedEncoder(("snip",)), NB201).fit(TABLE)
+        PaddedEncoder(("snip",), graphs=NB201).fit(TABLE)
 
 
 def test_a_missing_statistic_is_named_as_without_graphs():
     statistics = {"snip": NAMED.statistics["snip"]}
     lacking = type(NAMED)(**{**NAMED.__dict__, "statistics": statistics})
-    encoder = GraphEncoder(PaddedEncoder(("snip", "fisher")), NB201)
+    encoder = PaddedEncoder(("snip", "fisher"), graphs=NB201)
     with pytest.raises(InputError, match="the features lack the statistic 'fisher'"):
         encoder.fit(lacking)

@@ -41,11 +41,11 @@ def test_the_seed_decides(method):
 def test_the_inputs_are_those_of_the_ranker(preset):
     learner = fitted("gaussian_process", preset)
     encoder = make_encoder(get_preset(preset), "nb201").fit(TABLE)
-    expected = np.concatenate([x.reshape(50, -1) for x in encoder.transform(TABLE[50:])], axis=1)
+    expected = np.concatenate([x.reshape(50, -1) for x in encoder.transform(TABLE[50:]).parts.values()], axis=1)
     np.testing.assert_array_equal(learner._matrix(TABLE[50:]), expected)
     few = {"training.epochs": 1, "mixers": 1, "pretraining.steps": 1}
     ranker = Ranker(preset, "nb201", settings=few).fit(TABLE[:50], LABELS[:50], TABLE)
-    sizes = [int(np.prod(x.shape[1:])) for x in ranker._inputs(TABLE[50:])]
+    sizes = [int(np.prod(shape)) for shape in ranker._inputs(TABLE[50:]).shapes.values()]
     assert learner._matrix(TABLE[50:]).shape == (50, sum(sizes))
 
 
@@ -75,26 +75,28 @@ def test_labels_are_learned_as_they_are_where_that_is_asked_for(method):
 
 
 @pytest.mark.parametrize(
-    ("preset", "space", "described"),
+    ("preset", "space", "with_arch"),
     [("default", "nb201", False), ("paper", "darts", False), ("default", "darts", True), ("default", "", False)],
 )
-def test_a_ranker_has_every_learner_beside_it_that_reads_what_it_reads(preset, space, described):
+def test_a_ranker_is_compared_with_every_learner_on_what_it_reads(preset, space, with_arch):
     learners = tabular_learners(preset, space)
-    ends = ["", ", plain labels"] * (1 + 2 * described)
-    alone = [""] * 2 + ([", description only"] * 2 + [", description and states only"] * 2) * described
+    ends = ["", ", plain labels"] * (1 + 2 * with_arch)
+    alone = [""] * 2 + (
+        [", architecture encoding only"] * 2 + [", architecture encoding and states only"] * 2
+    ) * with_arch
     assert list(learners) == [
         method + end + what for end, what in zip(ends, alone, strict=True) for method in BASELINES
     ]
     for name, learner in learners.items():
         made = learner(5)
-        assert made.scale is (standard_scores if "plain labels" in name else normal_scores)
-        read = "abcxyz"[made.read]
-        assert read == ("xyz" if "states only" in name else "xy" if "description only" in name else "abcxyz")
+        assert made.transform is (standard_scores if "plain labels" in name else normal_scores)
+        arch = ("places", "summary", "states")
+        assert made.parts == (arch if "states only" in name else arch[:2] if "encoding only" in name else None)
         assert type(made.estimator) is type(BASELINES[name.split(",")[0]](0))
         assert made.encoder.statistics == get_preset(preset).statistics
     assert learners["random_forest"](5).estimator.random_state == 5
 
 
-def test_where_a_preset_reads_no_description_nothing_learns_from_it_alone():
-    with pytest.raises(InputError, match=r"^preset 'default' reads no description of architectures of 'nb201' to"):
-        TabularRanker("extra_trees", space="nb201", reads="description")
+def test_where_a_preset_reads_no_architecture_encoding_nothing_learns_from_it_alone():
+    with pytest.raises(InputError, match=r"^preset 'default' reads no architecture encoding of the space 'nb201' to"):
+        TabularRanker("extra_trees", space="nb201", reads="architecture encoding")

@@ -1,15 +1,16 @@
-"""The process on descriptions against loops over the kernel and the textbook, and which columns it finds."""
+"""The process on the architecture encoding against loops over the kernel, and which columns it finds."""
 
 import math
 
 import numpy as np
 import pytest
 import torch
+from made_inputs import changed, joined, shapes_of, token_inputs
 from scipy.optimize import minimize
 
 from parzc.encoding.scaling import normal_scores
 from parzc.models.architecture_process import ArchitectureProcess
-from parzc.ranker.stacking import cross_validated
+from parzc.ranker.stacking import out_of_fold
 
 MEASURED = ((3, 4), (5,), (2,))
 SHAPES = ((3,), (4,), (6,))
@@ -23,27 +24,36 @@ JITTER = 1e-5
 def rows(n, seed, shapes=SHAPES):
     generator = torch.Generator().manual_seed(seed)
     measured = [torch.randn(n, *shape, generator=generator) for shape in MEASURED]
-    return measured + [torch.randint(0, 3, (n, *shape), generator=generator).float() - 1 for shape in shapes]
+    arch = [torch.randint(0, 3, (n, *shape), generator=generator).float() - 1 for shape in shapes]
+    return token_inputs([*measured, *arch])
 
 
 def process_of(n, shapes=SHAPES):
-    return ArchitectureProcess(n, (*MEASURED, *shapes))
+    return ArchitectureProcess(n, shapes_of((*MEASURED, *shapes)))
+
+
+def fit(process, inputs, targets, seed=0):
+    return process.fit(inputs, targets, inputs, seed)
 
 
 def labels_of(inputs):
     """Labels that follow one state, and one column of the summary."""
-    return torch.from_numpy(normal_scores((inputs[5][:, 1] + inputs[4][:, 2].square()).double().numpy()))
+    return torch.from_numpy(
+        normal_scores((inputs.arch.states[:, 1] + inputs.arch.summary[:, 2].square()).double().numpy())
+    )
 
 
 def fitted(n=25, seed=0):
     inputs = rows(n, seed)
-    return process_of(n).fit(inputs, labels_of(inputs), seed), inputs, labels_of(inputs)
+    return fit(process_of(n), inputs, labels_of(inputs), seed), inputs, labels_of(inputs)
 
 
 def covariance(ours, theirs, parameters):
     """One pair at a time; Rasmussen and Williams, equation 5.1 with a diagonal matrix."""
     amplitudes, lengths, own = np.exp(parameters[:3]), np.exp(parameters[3:6]), np.exp(parameters[6:-1])
-    ours, theirs = (np.concatenate([t.double().numpy() for t in inputs[3:]], 1) for inputs in (ours, theirs))
+    ours, theirs = (
+        np.concatenate([t.double().numpy() for t in inputs.arch.parts.values()], 1) for inputs in (ours, theirs)
+    )
     total = np.zeros((len(ours), len(theirs)))
     parts = slice(7), slice(3, 7), slice(7, 13)
     kernels = zip(amplitudes, lengths, np.split(own, np.cumsum(OWN)[:-1]), parts, strict=True)
@@ -68,14 +78,14 @@ def parameters_of(process):
 def test_the_posterior_is_that_of_the_textbook():
     process, inputs, labels = fitted()
     parameters = parameters_of(process)
-    others = [torch.cat([new, old[:3]]) for new, old in zip(rows(6, 7), inputs, strict=True)]
+    others = joined(rows(6, 7), inputs[:3])
     noise, jitter = noise_of(parameters)
     inverse = np.linalg.inv(covariance(inputs, inputs, parameters) + (noise + jitter) * np.eye(25))
     across = covariance(others, inputs, parameters)
     mean = across @ inverse @ labels.numpy()
     variance = np.exp(parameters[:3]).sum() - np.einsum("ij,jk,ik->i", across, inverse, across) + noise
-    np.testing.assert_allclose(process(*others).numpy(), mean, atol=1e-9)
-    np.testing.assert_allclose(process.variance(*others).numpy(), variance, atol=1e-9)
+    np.testing.assert_allclose(process(others).numpy(), mean, atol=1e-9)
+    np.testing.assert_allclose(process.posterior(others).label_variance.numpy(), variance, atol=1e-9)
     assert abs(mean).max() > 0.5
 
 
@@ -103,14 +113,14 @@ def test_columns_that_decide_have_short_length_scales():
     assert np.delete(summary, 2).min() > 0.1
 
 
-def test_it_tells_more_than_with_one_length_scale():
+def test_it_predicts_better_than_with_one_length_scale():
     """Few labels, many columns, of which one decides."""
     shapes = ((4,), (2,), (30,))
     inputs, others = rows(30, 0, shapes), rows(200, 1, shapes)
-    labels = torch.from_numpy(normal_scores(inputs[5][:, 7].double().numpy()))
+    labels = torch.from_numpy(normal_scores(inputs.arch.states[:, 7].double().numpy()))
 
     def correlation(process):
-        return np.corrcoef(process.fit(inputs, labels, 0)(*others).numpy(), others[5][:, 7].numpy())[0, 1]
+        return np.corrcoef(fit(process, inputs, labels)(others).numpy(), others.arch.states[:, 7].numpy())[0, 1]
 
     stiff = process_of(30, shapes)
     stiff.priors["log_column"][:, 1] = 1e-3
@@ -121,20 +131,21 @@ def test_it_tells_more_than_with_one_length_scale():
 def test_a_part_without_columns_says_nothing(shapes):
     inputs, others = rows(12, 0, shapes), rows(5, 1, shapes)
     labels = torch.linspace(-1, 1, 12, dtype=torch.float64)
-    process = process_of(12, shapes).fit(inputs, labels, 0)
-    assert process(*others).isfinite().all()
-    assert (process(*others).std() > 1e-3) == (sum(shape[0] for shape in shapes) > 0)
-    torch.testing.assert_close(process(*others)[:1], process(*[t[:1] for t in others]))
+    process = fit(process_of(12, shapes), inputs, labels)
+    assert process(others).isfinite().all()
+    assert (process(others).std() > 1e-3) == (sum(shape[0] for shape in shapes) > 0)
+    torch.testing.assert_close(process(others)[:1], process(others[:1]))
 
 
 def test_what_was_measured_is_not_read():
     process, *_ = fitted(12)
     others, again = rows(5, 3), rows(5, 4)
-    assert torch.equal(process(*others), process(*again[:3], *others[3:]))
-    assert not torch.equal(process(*others), process(*again))
+    measured = changed(others, tokens=again.tokens, scores=again.scores, blocks=again.blocks)
+    assert torch.equal(process(others), process(measured))
+    assert not torch.equal(process(others), process(again))
 
 
-def test_held_out_labels_are_told_as_without_them():
+def test_leave_one_out_means_are_predictions_from_all_other_labels():
     process, _, labels = fitted(12)
     covariances = (process.factor @ process.factor.T).numpy()
     found = process.leave_one_out_mean(labels).numpy()
@@ -144,30 +155,30 @@ def test_held_out_labels_are_told_as_without_them():
         assert found[i] == pytest.approx(expected, rel=1e-8, abs=1e-10)
 
 
-def test_without_being_fitted_again_it_tells_too_much_of_a_label():
-    """Of labels that are noise nothing can be told; the length scales of many columns remember them all the same."""
+def test_leave_one_out_means_are_too_good_where_many_length_scales_were_fitted():
+    """Labels that are noise cannot be predicted; the length scales of many columns remember them all the same."""
     shapes = ((1,), (20,), (60,))
     found = []
     for seed in range(8):
         inputs, labels = rows(30, seed, shapes), torch.randn(30, generator=torch.Generator().manual_seed(seed)).double()
-        process = process_of(30, shapes).fit(inputs, labels, 0)
-        told = cross_validated(lambda x, t: process_of(len(t), shapes).fit(x, t, 0), inputs, labels, 0)
-        found.append([np.corrcoef(values, labels)[0, 1] for values in (process.leave_one_out_mean(labels), told)])
+        process = fit(process_of(30, shapes), inputs, labels)
+        honest = out_of_fold(lambda x, t: fit(process_of(len(t), shapes), x, t), inputs, labels, 0)
+        found.append([np.corrcoef(values, labels)[0, 1] for values in (process.leave_one_out_mean(labels), honest)])
     remembered, honest = np.mean(found, 0)
     assert remembered > 0.25 and honest < 0.1
 
 
 def test_a_search_that_goes_astray_comes_back():
-    """One label far from all others, and columns that tell labels exactly: no step may lead to a noise of 0."""
+    """One label far from all others, and columns that give the labels exactly: no step may lead to a noise of 0."""
     for seed in range(20):
         rng, inputs = np.random.default_rng(seed), rows(20, seed)
         labels = (rng.random(20) < 0.1) * 10 + 1e-3 * rng.normal(size=20)
         process = process_of(20)
-        process.fit(inputs, torch.from_numpy((labels - labels.mean()) / labels.std()), 0)
+        fit(process, inputs, torch.from_numpy((labels - labels.mean()) / labels.std()))
         for name, prior in process.priors.items():
             far = ((getattr(process, name) - prior[..., 0]) / prior[..., 1]).abs()
             assert float(far.max()) <= 10 + 1e-9
-        assert torch.isfinite(process(*inputs)).all()
+        assert torch.isfinite(process(inputs)).all()
 
 
 @pytest.mark.parametrize(("error", "power"), [(0, 0), (3e-6, 0), (3e-5, 1), (3e-4, 2), (3e-1, 5)])
@@ -196,7 +207,7 @@ def test_the_state_is_all_there_is_to_save():
     loaded = process_of(25)
     loaded.load_state_dict(process.state_dict())
     others = rows(4, 5)
-    assert torch.equal(loaded(*others), process(*others))
+    assert torch.equal(loaded(others), process(others))
     assert all(value.dtype == torch.float64 for value in process.state_dict().values())
 
 

@@ -45,7 +45,7 @@ def test_saving_twice_replaces_the_first(ranker, paper, tmp_path):
 def test_the_folder_says_what_the_ranker_is(ranker, tmp_path):
     ranker.save(tmp_path)
     config = json.loads((tmp_path / "config.json").read_text())
-    assert (config["schema"], config["space"], config["preset"], config["seed"]) == (5, "nb201", "default", 0)
+    assert (config["schema"], config["space"], config["preset"], config["seed"]) == (6, "nb201", "default", 0)
     assert config["settings"] == SMALL
     assert set(config["resolved"]["statistics"]) <= set(STATISTICS)
     assert (
@@ -55,7 +55,7 @@ def test_the_folder_says_what_the_ranker_is(ranker, tmp_path):
     assert set(config["definitions"]) == {
         name for kind in ("statistics", "scores", "blocks") for name in config["resolved"][kind]
     }
-    assert config["labelled"] == 50 and config["shapes"] == [[11, 19], [40], [6]]
+    assert config["labelled"] == 50 and config["shapes"] == {"tokens": [11, 19], "scores": [40], "blocks": [6]}
     assert config["definitions"]["snip"] == dict(TRAIN.definitions["snip"])
     assert config["software"] == {
         "python": platform.python_version(),
@@ -71,7 +71,7 @@ def test_the_folder_says_what_the_ranker_is(ranker, tmp_path):
     assert sum(name.startswith("members.1.") for name in tensors) == len(ranker.ensemble_.members_[1].state_dict())
     card = (tmp_path / "card.md").read_text()
     assert "Ranks architectures of: nb201. Preset `default`, seed 0, fitted on 50\nlabelled ones." in card
-    assert "score: 2 neural networks 0.33, gaussian_process 0.33, boosted_trees 0.33\n" in card
+    assert "weights: 2 mixers 0.33, gaussian_process 0.33, boosted_trees 0.33\n" in card
     assert ", ".join(config["resolved"]["statistics"]) in card
 
 
@@ -79,6 +79,21 @@ def test_the_folder_says_what_the_ranker_is(ranker, tmp_path):
 def folder(ranker, tmp_path):
     ranker.save(tmp_path / "ranker")
     return tmp_path / "ranker"
+
+
+def test_a_folder_of_an_earlier_version_is_refused(ranker, tmp_path):
+    """As the version before wrote it: no settings of members, positional shapes, other names of tensors."""
+    ranker.save(tmp_path)
+    path = tmp_path / "config.json"
+    config = json.loads(path.read_text())
+    resolved = config["resolved"]
+    for name in ("encoding", "member_configs", "stacking", "transform", "draws", "acquisition"):
+        del resolved[name]
+    old = {"mixers": "members", "others": "beside", "mixer_weight": "share", "arch_encoding": "described"}
+    config["resolved"] = {old.get(name, name): value for name, value in resolved.items()}
+    config |= {"schema": 5, "shapes": list(config["shapes"].values())}
+    path.write_text(json.dumps(config))
+    assert refusal(tmp_path).endswith("another version of parzc wrote it; fit the ranker again and save it")
 
 
 def refusal(folder):
@@ -141,10 +156,11 @@ def test_a_config_that_is_no_json_is_refused(folder, content):
     assert "cannot be read" in refusal(folder)
 
 
-@pytest.mark.parametrize("content", ["[]", "null", '"text"', "{}", '{"schema": 4}', '{"schema": "5"}'])
+@pytest.mark.parametrize("content", ["[]", "null", '"text"', "{}", '{"schema": 5}', '{"schema": "6"}'])
 def test_another_schema_is_refused(folder, content):
     (folder / "config.json").write_text(content)
-    sentence = "is not of schema 5, the one that this version reads; train the ranker again"
+    sentence = "is not of schema 6, which this version reads: another version of parzc wrote it; "
+    sentence += "fit the ranker again and save it"
     assert refusal(folder) == f"{folder / 'config.json'} {sentence}"
 
 
@@ -188,9 +204,10 @@ DELETE = object()
         {"resolved__model_args": {"dim": 16, "segment_expansion": math.inf}},
         {"resolved__surprise": 1},
         {"shapes": []},
-        {"shapes": [[3]]},
-        {"shapes": [[11, 22], ["10"]]},
-        {"shapes": [[11, 10**12], [10]]},
+        {"shapes": {}},
+        {"shapes": {"nodes": [3]}},
+        {"shapes": {"tokens": [11, 22], "scores": ["10"], "blocks": [6]}},
+        {"shapes": {"tokens": [11, 10**12], "scores": [40], "blocks": [6]}},
         {"shapes": 7},
     ],
 )
@@ -273,9 +290,22 @@ def test_code_in_the_config_is_text(folder, tmp_path, entry):
         {"definitions": {}},
         {"definitions": []},
         {"definitions__snip": 3},
-        {"shapes": [[11, 19], [40], [10**9]]},
-        {"shapes": [[11, 19], [40]]},
-        {"shapes": [[11, 19], [40], [6], [1]]},
+        {"shapes__blocks": [10**9]},
+        {"shapes__blocks": DELETE},
+        {"shapes__places": [1]},
+        {"resolved__member_configs": {"forest": {}}},
+        {"resolved__member_configs__boosted_trees": {"leaves": 3}},
+        {"resolved__member_configs__boosted_trees__trees": 10**9},
+        {"resolved__member_configs__boosted_trees__depth": 10**9},
+        {"resolved__member_configs__boosted_trees__depth": 30},
+        {"resolved__member_configs__boosted_trees__depth": "3"},
+        {"resolved__member_configs__gaussian_process__length": None},
+        {"resolved__member_configs__gaussian_process__noise": [1.0, 2.0, 3.0]},
+        {"resolved__member_configs__gaussian_process__noise": [1.0, 0.0]},
+        {"resolved__member_configs__gaussian_process__length": [math.nan, 1.0]},
+        {"resolved__encoding__positions": 10**9},
+        {"resolved__encoding": []},
+        {"resolved__stacking": {"deviation": 0.1, "momentum": 0.9}},
     ],
 )
 def test_members_that_do_not_fit_are_refused_before_memory_is_taken(folder, changes):
@@ -297,11 +327,11 @@ def set_to(value, place=0):
 @pytest.mark.parametrize(
     ("name", "change"),
     [
-        ("members.0.place", set_to(math.nan)),
-        ("members.0.place", set_to(math.inf, 7)),
-        ("members.1.head.weight_mu", lambda t: t[:, :-1]),
-        ("members.1.head.weight_mu", lambda t: t.double()),
-        ("members.1.head.weight_mu", lambda t: t.bfloat16()),
+        ("members.0.network.place", set_to(math.nan)),
+        ("members.0.network.place", set_to(math.inf, 7)),
+        ("members.1.network.head.weight_mu", lambda t: t[:, :-1]),
+        ("members.1.network.head.weight_mu", lambda t: t.double()),
+        ("members.1.network.head.weight_mu", lambda t: t.bfloat16()),
         ("members.2.points", lambda t: t[:49]),
         ("members.2.points", lambda t: t.float()),
         ("members.2.points", set_to(math.nan, 99)),
@@ -334,12 +364,12 @@ def set_to(value, place=0):
         ("scale", set_to(-1.0, 4)),
         ("scale", set_to(math.inf, 2)),
         ("scale", lambda t: t[:, None]),
-        ("shares", set_to(-0.5)),
-        ("shares", set_to(0.9)),
-        ("shares", set_to(math.nan)),
-        ("shares", lambda t: t[:-1]),
-        ("shares", lambda t: t.float()),
-        ("shares", lambda _: None),
+        ("weights", set_to(-0.5)),
+        ("weights", set_to(0.9)),
+        ("weights", set_to(math.nan)),
+        ("weights", lambda t: t[:-1]),
+        ("weights", lambda t: t.float()),
+        ("weights", lambda _: None),
         ("encoder.scores", set_to(math.nan, 5)),
         ("encoder.scores", lambda t: t[1:]),
         ("encoder.scores", lambda t: t.float()),

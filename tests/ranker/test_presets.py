@@ -1,16 +1,27 @@
 """The settings of the rankers and how they are changed."""
 
+import json
 import re
-from dataclasses import FrozenInstanceError, asdict, replace
+from dataclasses import FrozenInstanceError, asdict, fields, replace
 
 import pytest
+from made_inputs import shapes_of
 
-from parzc.datasets import list_spaces
+from parzc.datasets import get_space, list_spaces
 from parzc.errors import InputError
 from parzc.features import list_proxies, list_statistics, shipped
 from parzc.models.fusion import GRAPHS
-from parzc.ranker.assembly import make_encoder, make_member
-from parzc.ranker.presets import DESCRIBED, GRAPH_SETTINGS, PRESETS, Preset, get_preset, settings_of
+from parzc.models.members import MEMBERS, make_member
+from parzc.ranker.assembly import make_encoder
+from parzc.ranker.presets import (
+    ARCHITECTURE_VARIANTS,
+    GRAPH_SETTINGS,
+    PARTS,
+    PRESETS,
+    Preset,
+    get_preset,
+    preset_of_record,
+)
 from parzc.ranker.pretraining import PretrainingConfig
 from parzc.ranker.training import TrainingConfig
 
@@ -75,14 +86,15 @@ def test_overriding_leaves_the_preset_alone():
     BASE.override({"model.dim": 99, "training.epochs": 1, "mixers": 9})
     assert asdict(BASE) == before
     with pytest.raises(FrozenInstanceError):
-        BASE.members = 9
+        BASE.mixers = 9
 
 
 @pytest.mark.parametrize(
     "key",
     [
         "epochs", "training", "training.epoch", "training.model.dim", "model_args", "graph_args", "optimizer.name", "",
-        "dim", "Members", "members.count", "pretraining", "pretraining.epochs", "beside.trees",
+        "dim", "Mixers", "mixers.count", "pretraining", "pretraining.epochs", "others.trees", "gaussian_process",
+        "gaussian_process.depth", "member_configs", "stacking", "stacking.sharp", "members", "beside", "described",
     ],
 )  # fmt: skip
 def test_a_setting_that_does_not_exist_is_named(key):
@@ -111,27 +123,68 @@ def test_presets_name_what_there_is(name):
     assert set(preset.statistics) <= set(list_statistics()) and set(preset.scores) <= set(list_proxies())
     assert (preset.encoder, preset.model) in {("padded", "mabn"), ("tokens", "token_mixer")}
     assert set(preset.blocks) <= {"expressivity", "trainability"}
-    shapes = [(5, 4), (2,), (0,), (11,), (6,), (8,)]
-    assert all(make_member(name, 9, shapes) for name in (*preset.beside, *DESCRIBED["others"]))
-    assert preset.model == "token_mixer" or not (preset.beside or preset.blocks or preset.pretraining.steps)
+    shapes = shapes_of([(5, 4), (2,), (0,), (11,), (6,), (8,)])
+    with_arch = ARCHITECTURE_VARIANTS.get(name, preset)
+    assert all(make_member(other, 9, shapes) for other in (*preset.others, *with_arch.others))
+    assert preset.model == "token_mixer" or not (preset.others or preset.blocks or preset.pretraining.steps)
 
 
 @pytest.mark.parametrize("space", list_spaces())
-def test_default_reads_descriptions_in_all_spaces_but_nb201(space):
-    preset = get_preset("default").override(settings_of("default", space))
-    assert preset == (PRESETS["default"] if space == "nb201" else replace(PRESETS["default"], **DESCRIBED))
-    assert preset.described == (space != "nb201")
-    named = make_encoder(preset, space).described
-    assert (named and named.name) == (None if space == "nb201" else space)
-    assert settings_of("paper", space) == {}
-    # What is set wins, in either direction.
-    for wanted in (False, True):
-        settings = {**settings_of("default", space), "arch_encoding": wanted}
-        assert get_preset("default").override(settings).described is wanted
+def test_default_reads_the_architecture_encoding_in_all_spaces_but_nb201(space):
+    preset = get_preset("default", space)
+    assert get_space(space).preset_variant == ("measured" if space == "nb201" else "architecture")
+    assert preset is (PRESETS if space == "nb201" else ARCHITECTURE_VARIANTS)["default"]
+    assert preset.arch_encoding == (space != "nb201")
+    arch = make_encoder(preset, space).arch
+    assert (arch and arch.space.name) == (None if space == "nb201" else space)
+    assert get_preset("paper", space) is PRESETS["paper"]
 
 
-def test_networks_of_no_known_space_have_no_description():
-    assert make_encoder(get_preset("default").override(settings_of("default", "")), "").described is None
+def test_the_variants_of_default_differ_in_three_fields():
+    others = ("gaussian_process", "random_forest", "architecture_process", "architecture_forest")
+    expected = replace(PRESETS["default"], arch_encoding=True, others=others, mixer_weight=0.1)
+    assert ARCHITECTURE_VARIANTS["default"] == expected and set(ARCHITECTURE_VARIANTS) == {"default"}
+
+
+def test_networks_of_no_known_space_have_no_architecture_encoding():
+    assert get_preset("default") is PRESETS["default"]
+    assert make_encoder(get_preset("default").override({"arch_encoding": True}), "").arch is None
+
+
+def test_a_variant_that_does_not_exist_is_named(monkeypatch):
+    monkeypatch.setattr(type(get_space("darts")), "preset_variant", "guessed")
+    sentence = "^space 'darts' asks for the preset variant 'guessed'; choose one of measured, architecture$"
+    with pytest.raises(InputError, match=sentence):
+        get_preset("default", "darts")
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_every_part_can_be_set(part):
+    for field in fields(PARTS[part]):
+        value = getattr(getattr(BASE, part), field.name)
+        other = "mse" if field.name == "loss" else "sum" if field.name == "reduction" else value + 1
+        preset = BASE.override({f"{part}.{field.name}": other})
+        if field.name == "folds":
+            assert preset.stacking.folds == 6
+        assert preset == replace(BASE, **{part: replace(getattr(BASE, part), **{field.name: other})}) != BASE
+
+
+@pytest.mark.parametrize("name", MEMBERS)
+def test_every_setting_of_a_member_can_be_set(name):
+    for field in fields(MEMBERS[name].Config):
+        value = getattr(BASE.member_configs[name], field.name)
+        other = [value[0] + 1, value[1] + 1] if isinstance(value, tuple) else value + 1
+        preset = BASE.override({f"{name}.{field.name}": other})
+        assert getattr(preset.member_configs[name], field.name) == (tuple(other) if isinstance(value, tuple) else other)
+        rest = {key: config for key, config in preset.member_configs.items() if key != name}
+        assert rest == {key: config for key, config in BASE.member_configs.items() if key != name}
+        assert getattr(BASE.member_configs[name], field.name) == value
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_preset_comes_back_from_its_json(name):
+    preset = ARCHITECTURE_VARIANTS.get(name, PRESETS[name]).override({"gaussian_process.noise": (0.0, 2.0)})
+    assert preset_of_record(json.loads(json.dumps(asdict(preset)))) == preset
 
 
 def test_the_default_preset_asks_for_what_the_shipped_features_hold():
@@ -143,7 +196,7 @@ def test_the_default_preset_asks_for_what_the_shipped_features_hold():
 
 def test_the_paper_preset_is_that_of_the_paper():
     paper = PRESETS["paper"]
-    assert paper.statistics == ("grad_norm", "snip", "synflow") and paper.scores == () and paper.members == 1
+    assert paper.statistics == ("grad_norm", "snip", "synflow") and paper.scores == () and paper.mixers == 1
     assert paper.training == TrainingConfig(
         loss="diff_kendall", alpha=0.5, epochs=200, batch=10, learning_rate=1e-4, weight_decay=1e-3
     )

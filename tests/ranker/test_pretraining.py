@@ -1,14 +1,13 @@
 """Pre-training without labels: what it learns, and what it leaves alone."""
 
-from collections import OrderedDict
-
 import numpy as np
 import pytest
 import torch
+from made_inputs import changed, token_inputs
 
 from parzc.models.token_mixer import TokenMixer
 from parzc.ranker import pretraining
-from parzc.ranker.pretraining import PretrainingConfig, continued, pretrain, pretrain_once
+from parzc.ranker.pretraining import PretrainingConfig, WarmStart, continued, pretrain
 
 SCORES, BLOCKS = 4, 3
 
@@ -18,8 +17,8 @@ def pool(n=120, scores=SCORES, blocks=BLOCKS):
     generator = torch.Generator().manual_seed(0)
     tokens = torch.randn(n, 5, 3, generator=generator)
     weights = torch.randn(15, scores + blocks, generator=generator) / 15**0.5
-    told = torch.tanh(tokens.flatten(1) @ weights)
-    return tokens, told[:, :scores], told[:, scores:]
+    values = torch.tanh(tokens.flatten(1) @ weights)
+    return token_inputs([tokens, values[:, :scores], values[:, scores:]])
 
 
 def mixer(scores=SCORES, **options):
@@ -33,21 +32,21 @@ def same(one, other):
     return {name for name in one if torch.equal(one[name], other[name])}
 
 
-def test_the_loss_falls_where_tokens_tell_the_scores():
+def test_the_loss_falls_where_scores_follow_from_tokens():
     config = PretrainingConfig(steps=300, batch=60, learning_rate=1e-2, hidden_tokens=0.0)
     history = pretrain(mixer(), pool(), config, 0)
     assert len(history) == 300
-    # At first as good as a guess: the mean square of what is to be told.
-    guess = sum(part.square().mean().item() for part in pool()[1:])
+    # At first as good as a guess: the mean square of the targets.
+    guess = sum(part.square().mean().item() for part in (pool().scores, pool().blocks))
     assert np.mean(history[:5]) == pytest.approx(guess, rel=0.5)
     assert np.mean(history[-20:]) < 0.4 * guess
 
 
 def test_hidden_tokens_make_it_harder():
     final = {}
-    for share in (0.0, 0.9):
-        config = PretrainingConfig(steps=200, batch=60, learning_rate=1e-2, hidden_tokens=share)
-        final[share] = np.mean(pretrain(mixer(), pool(), config, 0)[-20:])
+    for hidden in (0.0, 0.9):
+        config = PretrainingConfig(steps=200, batch=60, learning_rate=1e-2, hidden_tokens=hidden)
+        final[hidden] = np.mean(pretrain(mixer(), pool(), config, 0)[-20:])
     assert final[0.9] > 1.3 * final[0.0]
 
 
@@ -106,54 +105,56 @@ def test_there_may_be_only_scores_or_only_blocks(scores, blocks):
     assert np.mean(history[-20:]) < 0.6 * np.mean(history[:5])
 
 
-def test_where_nothing_is_to_be_told_nothing_is_learned():
+def test_without_targets_nothing_is_learned():
     model = mixer(0)
     assert pretrain(model, pool(20, 0, 0), PretrainingConfig(steps=5), 0) == []
     assert same(model, mixer(0)) == set(model.state_dict())
 
 
 def test_the_loss_by_hand_where_all_is_hidden(monkeypatch):
-    # With one network and zero weights, what is told is the bias: the loss is a mean of squares.
-    tokens, scores, blocks = pool(1)
+    # With one network and zero weights, the prediction is 0: the loss is a mean of squares.
+    inputs = pool(1)
     monkeypatch.setattr(torch, "rand", lambda *size: torch.zeros(*size))
     monkeypatch.setattr(
         torch.nn.Linear, "forward", lambda self, x: x.new_zeros(*x.shape[:-1], self.out_features) + 0 * x.sum()
     )
-    (loss,) = pretrain(mixer(), (tokens, scores, blocks), PretrainingConfig(steps=1), 0)
-    assert loss == pytest.approx((scores.square().mean() + blocks.square().mean()).item(), rel=1e-5)
+    (loss,) = pretrain(mixer(), inputs, PretrainingConfig(steps=1), 0)
+    assert loss == pytest.approx((inputs.scores.square().mean() + inputs.blocks.square().mean()).item(), rel=1e-5)
 
 
-def test_a_description_tells_hidden_scores():
-    tokens, scores, blocks = pool()
+def test_hidden_scores_are_predicted_from_an_architecture_encoding():
+    tokens, scores, blocks = pool().parts.values()
     config = PretrainingConfig(steps=200, batch=60, learning_rate=1e-2, hidden_tokens=1.0)
-    told = torch.cat([scores, blocks], 1)
+    values = torch.cat([scores, blocks], 1)
     final = {}
-    for name, own in (("of these", told), ("of others", told.flip(0))):
-        described = mixer(description=7)
-        final[name] = np.mean(pretrain(described, (tokens, scores, blocks, own[:, :3], own[:, 3:]), config, 0)[-20:])
-        assert not torch.equal(described.embed_description.weight, mixer(description=7).embed_description.weight)
+    for name, own in (("of these", values), ("of others", values.flip(0))):
+        model = mixer(arch=7)
+        inputs = token_inputs([tokens, scores, blocks, own[:, :3], own[:, 3:], torch.zeros(120, 0)])
+        final[name] = np.mean(pretrain(model, inputs, config, 0)[-20:])
+        assert not torch.equal(model.embed_arch.weight, mixer(arch=7).embed_arch.weight)
     assert final["of these"] < 0.4 * final["of others"]
 
 
 @pytest.fixture
 def begun(monkeypatch):
-    """How often a pre-training began, with nothing remembered from elsewhere."""
+    """How often a pre-training began."""
     calls = []
-    monkeypatch.setattr(pretraining, "_kept", OrderedDict())
     monkeypatch.setattr(pretraining, "pretrain", lambda *args: [calls.append(args), pretrain(*args)])
     return calls
 
 
-def test_the_same_pretraining_is_recalled(begun):
-    config = PretrainingConfig(steps=3, batch=20)
+def test_a_warm_start_holds_the_same_pretraining(begun):
+    config, warm_start = PretrainingConfig(steps=3, batch=20), WarmStart()
     expected, first, again = mixer(), mixer(), mixer()
     pretrain(expected, pool(), config, 5)
-    pretrain_once(first, pool(), config, 5)
+    warm_start.pretrain(first, pool(), config, 5)
     with torch.no_grad():
         first.place.add_(1)
     again.train()
-    pretrain_once(again, pool(), config, 5)
+    warm_start.pretrain(again, pool(), config, 5)
     assert len(begun) == 1
+    WarmStart().pretrain(mixer(), pool(), config, 5)
+    assert len(begun) == 2
     assert same(expected, again) == set(expected.state_dict()) and not again.training
 
 
@@ -165,21 +166,22 @@ def test_another_pretraining_is_not(begun, other):
         with torch.no_grad():
             models[1].head.bias_mu.add_(1)
     if other == "pool":
-        pools[1][2][7, 1] += 1e-3
+        pools[1].blocks[7, 1] += 1e-3
     if other == "columns":
         # The same numbers side by side.
-        pools[1] = (pools[1][0], pools[1][1], pools[1][2].reshape(-1, 1))
+        pools[1] = changed(pools[1], blocks=pools[1].blocks.reshape(-1, 1))
     if other == "config":
         configs[1] = PretrainingConfig(steps=2, batch=21)
     if other == "seed":
         seeds[1] = 1
+    warm_start = WarmStart()
     for model, networks, config, seed in zip(models, pools, configs, seeds, strict=True):
-        pretrain_once(model, networks, config, seed)
+        warm_start.pretrain(model, networks, config, seed)
     assert len(begun) == 2
 
 
-def test_the_pretraining_that_was_used_longest_ago_is_forgotten(begun, monkeypatch):
-    monkeypatch.setattr(pretraining, "KEPT", 2)
+def test_the_pretraining_that_was_used_longest_ago_is_forgotten(begun):
+    warm_start = WarmStart(most=2)
     for seed in (0, 1, 0, 2, 0, 1):
-        pretrain_once(mixer(), pool(), PretrainingConfig(steps=1, batch=20), seed)
+        warm_start.pretrain(mixer(), pool(), PretrainingConfig(steps=1, batch=20), seed)
     assert [seed for *_, seed in begun] == [0, 1, 2, 1]

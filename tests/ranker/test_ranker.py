@@ -4,7 +4,6 @@ import copy
 import itertools
 import math
 import pickle
-from collections import OrderedDict
 
 import numpy as np
 import pytest
@@ -22,12 +21,12 @@ from parzc.evaluation.metrics import kendall_tau
 from parzc.evaluation.uncertainty import probability_above
 from parzc.features import FeatureTable
 from parzc.models.gaussian_process import GaussianProcess
-from parzc.models.token_mixer import TokenMixer
 from parzc.models.trees import BoostedTrees
 from parzc.ranker import Ranker, pretraining, training
-from parzc.ranker.assembly import make_encoder, make_network
+from parzc.ranker.assembly import make_encoder
+from parzc.ranker.networks import Network, make_network
 from parzc.ranker.presets import PRESETS
-from parzc.ranker.pretraining import continued, pretrain
+from parzc.ranker.pretraining import WarmStart, continued, pretrain
 
 
 def test_the_default_ranks_networks_it_has_not_seen(ranker):
@@ -44,7 +43,7 @@ def test_it_learns_from_the_labels_given(ranker):
     assert kendall_tau(turned.predict(TEST), LABELS[50:]) < -0.6
 
 
-def test_only_the_order_of_the_labels_enters_the_networks_and_the_process_where_it_tells_more():
+def test_only_the_order_of_the_labels_enters_where_normal_scores_are_chosen():
     far, settings = np.exp(LABELS[:50]), SMALL | {"others": ("gaussian_process",)}
     first, other = (
         Ranker("default", "nb201", settings=settings).fit(TRAIN, labels) for labels in (far, far**2 / 7 + 90)
@@ -64,14 +63,14 @@ def test_the_members_of_one_ranker_differ_and_are_averaged():
     ranker = fitted(mixers=3, **{"training.epochs": 3})
     inputs = ranker._inputs(TEST)
     with torch.no_grad():
-        raw = np.stack([member(*inputs).double().numpy() for member in ranker.ensemble_.members_])
-        pool = np.stack([member(*ranker._inputs(TRAIN)).double().numpy() for member in ranker.ensemble_.members_])
+        raw = np.stack([member(inputs).double().numpy() for member in ranker.ensemble_.members_])
+        pool = np.stack([member(ranker._inputs(TRAIN)).double().numpy() for member in ranker.ensemble_.members_])
     kinds = [type(member) for member in ranker.ensemble_.members_]
-    assert kinds == [TokenMixer] * 3 + [GaussianProcess, BoostedTrees]
+    assert kinds == [Network] * 3 + [GaussianProcess, BoostedTrees]
     assert len(np.unique(raw.round(6), axis=0)) == 5
 
     def mean(scores):
-        """All networks together weigh as much as the process, and as the trees."""
+        """All mixers together weigh as much as the process, and as the trees."""
         network, process, trees = scores[:3].mean(0), scores[3], scores[4]
         return (network + process + trees) / 3
 
@@ -88,7 +87,7 @@ def test_networks_alone_are_averaged():
     inputs, pool = ranker._inputs(TEST), ranker._inputs(TRAIN)
     with torch.no_grad():
         raw, of_pool = (
-            np.stack([model(*x).double().numpy() for model in ranker.ensemble_.members_]) for x in (inputs, pool)
+            np.stack([model(x).double().numpy() for model in ranker.ensemble_.members_]) for x in (inputs, pool)
         )
     mean = ((raw - of_pool.mean(1)[:, None]) / of_pool.std(1)[:, None]).mean(0)
     spread = ((of_pool - of_pool.mean(1)[:, None]) / of_pool.std(1)[:, None]).mean(0).std()
@@ -146,14 +145,15 @@ def test_the_deviation_grows_with_the_disagreement_of_the_members():
 def test_the_deviation_is_that_of_the_gaussian_process_where_there_is_one(ranker):
     process, inputs = ranker.ensemble_.members_[2], ranker._inputs(TEST)
     with torch.no_grad():
-        expected = process.variance(*inputs).sqrt().numpy() / process(*ranker._inputs(TRAIN)).numpy().std()
+        spread = process(ranker._inputs(TRAIN)).numpy().std()
+        expected = process.posterior(inputs).label_variance.sqrt().numpy() / spread
     _, deviation = ranker.predict_dist(TEST)
     np.testing.assert_allclose(deviation, expected, rtol=1e-9)
 
 
-def test_members_beside_may_be_left_out():
+def test_members_next_to_the_mixers_may_be_left_out():
     trees = fitted(others=("boosted_trees",), **{"training.epochs": 1})
-    assert [type(member) for member in trees.ensemble_.members_] == [TokenMixer] * 2 + [BoostedTrees]
+    assert [type(member) for member in trees.ensemble_.members_] == [Network] * 2 + [BoostedTrees]
     assert (trees.predict_dist(TEST)[1] > 0).all()
     with pytest.raises(InputError, match=r"^there is no member 'forest'; choose among gaussian_process, .*_forest$"):
         fitted(others=("forest",), **{"training.epochs": 1})
@@ -166,8 +166,9 @@ def test_of_labels_that_are_far_apart_the_process_learns_the_order_and_the_trees
     labels = np.exp(4 * LABELS[:50])
     ranker = Ranker("default", "nb201", settings=SMALL).fit(TRAIN, labels)
     inputs, order = ranker._inputs(TRAIN), torch.from_numpy(normal_scores(labels))
-    process = GaussianProcess(50, ranker.ensemble_.shapes).fit(inputs, order, inputs, 0)
-    trees = BoostedTrees().fit(inputs, torch.from_numpy((labels - labels.mean()) / labels.std()), 0)
+    process = GaussianProcess(50, inputs.shapes).fit(inputs, order, inputs, 0)
+    plain = torch.from_numpy((labels - labels.mean()) / labels.std())
+    trees = BoostedTrees(50, inputs.shapes).fit(inputs, plain, inputs, 0)
     for member, expected in zip(ranker.ensemble_.members_[2:], (process, trees), strict=True):
         for name, value in expected.state_dict().items():
             torch.testing.assert_close(member.state_dict()[name], value)
@@ -175,23 +176,25 @@ def test_of_labels_that_are_far_apart_the_process_learns_the_order_and_the_trees
 
 def test_a_ranker_may_read_node_statistics_alone():
     ranker = fitted(scores=(), blocks=())
-    assert ranker.ensemble_.shapes[1:] == [(0,), (0,)]
+    assert ranker.ensemble_.shapes["scores"] == ranker.ensemble_.shapes["blocks"] == (0,)
     assert kendall_tau(ranker.predict(TEST), LABELS[50:]) > 0.5
     assert np.isfinite(ranker.predict_dist(TEST)[1]).all() and len(ranker.suggest(TEST, 3)) == 3
 
 
-def test_fitting_again_with_other_labels_recalls_the_pretraining(monkeypatch):
-    pretrainings = []
-    monkeypatch.setattr(pretraining, "_kept", OrderedDict())
+def test_a_warm_start_saves_the_pretraining_of_a_fit_with_other_labels_and_changes_nothing(monkeypatch):
+    pretrainings, warm_start = [], WarmStart()
     monkeypatch.setattr(pretraining, "pretrain", lambda *args: [pretrainings.append(args), pretrain(*args)])
     settings = {"mixers": 1, "others": (), "pretraining.steps": 3, "training.epochs": 2}
     first, again, other = (
-        Ranker("default", "nb201", seed, settings).fit(TABLE[:n], LABELS[:n], TABLE)
+        Ranker("default", "nb201", seed, settings).fit(TABLE[:n], LABELS[:n], TABLE, warm_start)
         for seed, n in ((0, 20), (0, 30), (1, 30))
     )
-    assert len(pretrainings) == 2
-    pretraining._kept.clear()
+    assert len(pretrainings) == 2 and first.warm_start_ is other.warm_start_ is warm_start
     anew = Ranker("default", "nb201", 0, settings).fit(TABLE[:30], LABELS[:30], TABLE)
+    assert len(pretrainings) == 3
+    Ranker("default", "nb201", 0, settings).fit(TABLE[:25], LABELS[:25], TABLE, anew.warm_start_)
+    Ranker("default", "nb201", 0, settings).fit(TABLE[:25], LABELS[:25], TABLE[:90], anew.warm_start_)
+    assert len(pretrainings) == 4
     np.testing.assert_array_equal(again.predict(TABLE), anew.predict(TABLE))
     assert len({tuple(ranker.predict(TABLE)) for ranker in (first, again, other)}) == 3
 
@@ -206,30 +209,31 @@ def test_pretraining_sees_the_unlabelled():
     expected = continued(expected, 0)
     training.train(expected, more._inputs(TRAIN), torch.from_numpy(LABELS[:50]).float(), more.preset_.training, 0)
     for name, value in expected.state_dict().items():
-        assert torch.equal(more.ensemble_.members_[0].state_dict()[name], value)
-    assert not torch.equal(alone.ensemble_.members_[0].place, more.ensemble_.members_[0].place)
+        assert torch.equal(more.ensemble_.members_[0].network.state_dict()[name], value)
+    networks = [ranker.ensemble_.members_[0].network for ranker in (alone, more)]
+    assert not torch.equal(networks[0].place, networks[1].place)
 
 
-def test_pairs_are_ordered_as_often_as_is_said():
+def test_pairs_are_ordered_as_often_as_predicted():
     # Labels are a known function of the networks and noise; each half is ordered by a ranker that saw only the other.
     features, labels = table(500, seed=5)
     labels = labels + 0.8 * np.random.default_rng(5).normal(size=500)
-    said, true = [], []
+    predicted, true = [], []
     for seed in range(2):
         order = np.random.default_rng(seed).permutation(500)
         train, test = order[:60], order[60:]
         ranker = Ranker("default", "nb201", seed, SMALL | {"mixers": 1, "training.epochs": 30})
         scores, deviations = ranker.fit(features[train], labels[train], features).predict_dist(features[test])
         one, other = np.triu_indices(440, 1)
-        said.append(probability_above(scores[one], deviations[one], scores[other], deviations[other]))
+        predicted.append(probability_above(scores[one], deviations[one], scores[other], deviations[other]))
         true.append(labels[test][one] > labels[test][other])
-    said, true = np.concatenate(said), np.concatenate(true)
-    # Every pair says one probability above .5.
-    said, true = np.maximum(said, 1 - said), np.where(said > 0.5, true, ~true)
+    predicted, true = np.concatenate(predicted), np.concatenate(true)
+    # Of each pair, the probability of the likelier order.
+    predicted, true = np.maximum(predicted, 1 - predicted), np.where(predicted > 0.5, true, ~true)
     for low in (0.5, 0.6, 0.7, 0.8, 0.9):
-        chosen = (said >= low) & (said < low + 0.1)
+        chosen = (predicted >= low) & (predicted < low + 0.1)
         assert chosen.sum() > 1000
-        assert true[chosen].mean() == pytest.approx(said[chosen].mean(), abs=0.04)
+        assert true[chosen].mean() == pytest.approx(predicted[chosen].mean(), abs=0.04)
 
 
 # scikit-learn
@@ -248,7 +252,7 @@ def test_parameters_are_kept_as_given():
 
 def test_a_clone_is_unfitted_and_fits_alike(ranker):
     copied = clone(ranker)
-    assert copied.get_params() == ranker.get_params() and not hasattr(copied, "members_")
+    assert copied.get_params() == ranker.get_params() and not hasattr(copied, "ensemble_")
     np.testing.assert_array_equal(copied.fit(TRAIN, LABELS[:50]).predict(TEST), ranker.predict(TEST))
     np.testing.assert_array_equal(copy.deepcopy(ranker).predict(TEST), ranker.predict(TEST))
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(ranker)).predict(TEST), ranker.predict(TEST))
@@ -310,7 +314,7 @@ def test_two_networks_are_enough():
         ({"space": "nb999"}, "there is no search space 'nb999'"),
         ({"settings": {"training.epoch": 3}}, "there is no setting 'training.epoch'"),
         ({"settings": {"training.loss": "hinge"}}, "there is no loss 'hinge'"),
-        ({"settings": {"mixers": 0, "others": []}}, "needs at least one member; set members to 1 or more"),
+        ({"settings": {"mixers": 0, "others": []}}, "needs at least one member; set mixers to 1 or more"),
     ],
 )
 def test_what_does_not_exist_is_named(arguments, sentence):
@@ -379,7 +383,7 @@ def test_the_menu_leads_to_it():
 
 def test_models_are_initialised_from_their_seed_alone():
     preset = PRESETS["default"].override(SMALL)
-    one, other = (make_network(preset, [(11, 22), (10,)], seed=5) for _ in range(2))
-    third = make_network(preset, [(11, 22), (10,)], seed=6)
+    one, other = (make_network(preset, {"tokens": (11, 22), "scores": (10,)}, seed=5) for _ in range(2))
+    third = make_network(preset, {"tokens": (11, 22), "scores": (10,)}, seed=6)
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
     assert not torch.equal(one.place, third.place)

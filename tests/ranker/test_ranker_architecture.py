@@ -1,4 +1,4 @@
-"""Rankers that read what architectures are made of, on measured cells of NAS-Bench-101."""
+"""Rankers that read the architecture encoding, on measured cells of NAS-Bench-101."""
 
 import hashlib
 import json
@@ -8,11 +8,14 @@ import re
 import numpy as np
 import pytest
 import torch
+from helpers import TABLE
+from made_inputs import shapes_of
 from safetensors.torch import load_file, save
 from sklearn.model_selection import KFold
 
 from parzc.datasets import get_space
 from parzc.encoding.architecture import encode_archs
+from parzc.encoding.inputs import ARCH_PARTS
 from parzc.encoding.scaling import normal_scores
 from parzc.errors import InputError
 from parzc.evaluation.tabular import TabularRanker
@@ -20,11 +23,12 @@ from parzc.features.extraction.many_archs import ExtractionConfig, build_store
 from parzc.models.architecture_forest import ArchitectureForest
 from parzc.models.architecture_process import ArchitectureProcess
 from parzc.models.gaussian_process import GaussianProcess
-from parzc.models.token_mixer import TokenMixer
-from parzc.models.trees import BoostedTrees, RandomForest
+from parzc.models.members import make_member
+from parzc.models.trees import BoostedTrees, RandomForest, RandomForestConfig
 from parzc.ranker import Ranker
-from parzc.ranker.assembly import make_encoder, make_member, make_network, other_members
-from parzc.ranker.presets import get_preset, settings_of
+from parzc.ranker.assembly import make_encoder, other_members
+from parzc.ranker.networks import Network, make_network
+from parzc.ranker.presets import get_preset
 from parzc.ranker.stacking import stacking_weights
 from parzc.ranker.target_transform import standard_scores
 
@@ -32,9 +36,10 @@ SPACE = get_space("nb101")
 ARCHS = list(dict.fromkeys(SPACE.canonical(arch) for arch in SPACE.sample(16, 0)))[:14]
 SETTINGS = {
     "statistics": ["l2_norm"], "scores": ["params", "n_layers"], "blocks": [], "mixers": 1, "model.dim": 8,
-    "model.depth": 1, "training.epochs": 3, "pretraining.steps": 3,
+    "model.depth": 1, "training.epochs": 3, "pretraining.steps": 3, "random_forest.trees": 60,
+    "boosted_trees.trees": 60, "architecture_forest.trees": 60,
 }  # fmt: skip
-MEMBERS = [TokenMixer, GaussianProcess, RandomForest, ArchitectureProcess, ArchitectureForest]
+MEMBERS = [Network, GaussianProcess, RandomForest, ArchitectureProcess, ArchitectureForest]
 LABELS = np.array([arch.count("conv3x3") + 0.1 * i for i, arch in enumerate(ARCHS)])
 
 
@@ -43,14 +48,6 @@ def table(tmp_path_factory):
     proxies = ("l2_norm", "params", "n_layers")
     config = ExtractionConfig("nb101", "cifar10@8", batch=2, proxies=proxies)
     return build_store(tmp_path_factory.mktemp("store"), config, ARCHS, workers=1).read(ARCHS)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def fewer_trees():
-    """A fit takes a second."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("parzc.models.trees.TREES", 60)
-        yield
 
 
 def fitted(features, labels, unlabelled=None, **changes):
@@ -62,21 +59,20 @@ def ranker(table):
     return fitted(table[:12], LABELS[:12], table)
 
 
-def test_all_members_read_the_description(ranker, table):
+def test_all_members_read_the_architecture_encoding(ranker, table):
     assert [type(member) for member in ranker.ensemble_.members_] == MEMBERS
     inputs = ranker._inputs(table)
-    assert ranker.preset_.arch_encoding and len(inputs) == 6
-    before = [member(*inputs).detach() for member in ranker.ensemble_.members_]
-    for part in inputs[3:]:
+    assert ranker.preset_.arch_encoding and len(inputs.parts) == 6
+    before = [member(inputs).detach() for member in ranker.ensemble_.members_]
+    for part in inputs.arch.parts.values():
         part.add_(torch.linspace(-2, 2, part.shape[1]))
     assert all(
-        (member(*inputs) - old).abs().max() > 1e-4
-        for member, old in zip(ranker.ensemble_.members_, before, strict=True)
+        (member(inputs) - old).abs().max() > 1e-4 for member, old in zip(ranker.ensemble_.members_, before, strict=True)
     )
 
 
-def test_the_description_is_that_of_the_architectures_of_the_rows(ranker, table):
-    for name, columns in zip(("places", "summary", "states"), ranker._inputs(table)[3:], strict=True):
+def test_the_architecture_encoding_is_that_of_the_architectures_of_the_rows(ranker, table):
+    for name, columns in ranker._inputs(table).arch.parts.items():
         which, mean, spread = ranker.encoder_.arrays[name]
         known = encode_archs(ARCHS, SPACE, 7)[name]
         restored = columns.double().numpy() * spread + mean
@@ -84,55 +80,54 @@ def test_the_description_is_that_of_the_architectures_of_the_rows(ranker, table)
 
 
 @pytest.mark.parametrize("networks", [0, 2])
-def test_members_beside_the_networks_count_as_much_as_they_tell_of_held_out_labels(table, networks):
+def test_members_next_to_the_mixers_are_weighed_by_their_held_out_predictions(table, networks):
     """Everything anew, by members that learned the same targets."""
     ranker = fitted(table[:12], LABELS[:12], table, mixers=networks)
     inputs = ranker._inputs(table)
-    ours = [t[:12] for t in inputs]
+    ours, shapes = inputs[:12], inputs.shapes
     process = ranker.ensemble_.members_[networks]
     # What the process learned: the labels on one of two scales.
     scaled = [torch.from_numpy(scale(LABELS[:12])) for scale in (standard_scores, normal_scores)]
-    anew = [GaussianProcess(12, ranker.ensemble_.shapes).fit(ours, targets, inputs, 0) for targets in scaled]
-    targets = min(zip(anew, scaled, strict=True), key=lambda pair: (pair[0](*inputs) - process(*inputs)).abs().sum())[1]
-    told = np.zeros((12, 4))
-    for column, forest in ((1, RandomForest(12)), (3, ArchitectureForest(12))):
-        told[:, column] = forest.fit(ours, targets, 0).out_of_bag.numpy()
+    anew = [GaussianProcess(12, shapes).fit(ours, targets, inputs, 0) for targets in scaled]
+    targets = min(zip(anew, scaled, strict=True), key=lambda pair: (pair[0](inputs) - process(inputs)).abs().sum())[1]
+    held_out, few = np.zeros((12, 4)), RandomForestConfig(trees=60)
+    for column, kind in ((1, RandomForest), (3, ArchitectureForest)):
+        held_out[:, column] = kind(12, shapes, few).fit(ours, targets, inputs, 0).out_of_bag.numpy()
     for learned, hidden in KFold(5, shuffle=True, random_state=0).split(np.arange(12)):
-        part, rest = ([x[rows] for x in ours] for rows in (learned, hidden))
-        count = len(learned)
-        first = GaussianProcess(count, ranker.ensemble_.shapes).fit(part, targets[learned], inputs, 0)
-        second = ArchitectureProcess(count, ranker.ensemble_.shapes).fit(part, targets[learned], 0)
-        told[hidden, 0], told[hidden, 2] = first(*rest).detach().numpy(), second(*rest).detach().numpy()
-    weights = stacking_weights(told, targets.numpy())
-    weights *= [member(*inputs).detach().numpy().std() for member in ranker.ensemble_.members_[networks:]]
+        part, rest, count = ours[learned], ours[hidden], len(learned)
+        first = GaussianProcess(count, shapes).fit(part, targets[learned], inputs, 0)
+        second = ArchitectureProcess(count, shapes).fit(part, targets[learned], inputs, 0)
+        held_out[hidden, 0], held_out[hidden, 2] = first(rest).detach().numpy(), second(rest).detach().numpy()
+    weights = stacking_weights(held_out, targets.numpy())
+    weights *= [member(inputs).detach().numpy().std() for member in ranker.ensemble_.members_[networks:]]
     together = 0.9 if networks else 1
     np.testing.assert_allclose(ranker.ensemble_.weights_[-4:], together * weights / weights.sum(), atol=1e-5)
     assert ranker.ensemble_.weights_.sum() == pytest.approx(1) and np.ptp(ranker.ensemble_.weights_[-4:]) > 0.05
     assert len(ranker.ensemble_.weights_) == 4 + bool(networks)
 
 
-def test_scores_are_weighed_by_the_shares(ranker, table):
-    raw = np.stack([member(*ranker._inputs(table)).detach().double().numpy() for member in ranker.ensemble_.members_])
+def test_scores_are_added_up_with_the_ensemble_weights(ranker, table):
+    raw = np.stack([member(ranker._inputs(table)).detach().double().numpy() for member in ranker.ensemble_.members_])
     mean = ranker.ensemble_.weights_ @ ((raw - raw.mean(1)[:, None]) / raw.std(1)[:, None])
     np.testing.assert_allclose(ranker.predict(table), (mean - mean.mean()) / mean.std(), rtol=1e-5, atol=1e-6)
     assert len(set(ranker.ensemble_.weights_.round(6))) > 2
 
 
 def test_of_one_member_alone_nothing_is_held_out(table, monkeypatch):
-    monkeypatch.setattr("parzc.ranker.estimator.cross_validated", None)
+    monkeypatch.setattr("parzc.ranker.ensemble.out_of_fold", None)
     alone = fitted(table[:12], LABELS[:12], others=["gaussian_process", "boosted_trees"], mixer_weight=0.4)
     np.testing.assert_allclose(alone.ensemble_.weights_, [0.4, 0.3, 0.3])
 
 
-def test_with_few_labels_members_beside_the_networks_count_alike(table):
+def test_with_few_labels_members_next_to_the_mixers_count_alike(table):
     np.testing.assert_allclose(fitted(table[:9], LABELS[:9], table).ensemble_.weights_, [0.1, *[0.225] * 4])
 
 
-def test_where_nothing_is_told_members_count_alike(table):
+def test_where_nothing_is_predicted_members_count_alike(table):
     np.testing.assert_allclose(fitted(table[:12], np.zeros(12), table, mixers=0).ensemble_.weights_, 1 / 4)
 
 
-def test_boosted_trees_which_tell_nothing_of_held_out_labels_keep_their_share(table):
+def test_boosted_trees_which_have_no_held_out_predictions_keep_their_weight(table):
     beside = ["random_forest", "boosted_trees", "architecture_process"]
     shares = fitted(table[:12], LABELS[:12], others=beside, mixer_weight=0.4).ensemble_.weights_
     np.testing.assert_allclose([shares[0], shares[2], shares[1] + shares[3]], [0.4, 0.2, 0.4])
@@ -143,32 +138,32 @@ def test_boosted_trees_which_tell_nothing_of_held_out_labels_keep_their_share(ta
     np.testing.assert_allclose(none.ensemble_.weights_, [0.4, 0.6])
 
 
-@pytest.mark.parametrize(("share", "expected"), [(0, [0, 0.5, 0.5]), (0.4, [0.4, 0.3, 0.3]), (1, [1, 0, 0])])
-def test_the_share_of_the_networks_is_what_it_is_set_to(table, share, expected):
+@pytest.mark.parametrize(("weight", "expected"), [(0, [0, 0.5, 0.5]), (0.4, [0.4, 0.3, 0.3]), (1, [1, 0, 0])])
+def test_the_weight_of_the_mixers_is_what_it_is_set_to(table, weight, expected):
     beside = ["gaussian_process", "architecture_forest"]
-    few = fitted(table[:9], LABELS[:9], mixer_weight=share, others=beside)
+    few = fitted(table[:9], LABELS[:9], mixer_weight=weight, others=beside)
     np.testing.assert_allclose(few.ensemble_.weights_, expected)
-    assert fitted(table[:12], LABELS[:12], mixer_weight=share, others=beside).ensemble_.weights_[0] == share
+    assert fitted(table[:12], LABELS[:12], mixer_weight=weight, others=beside).ensemble_.weights_[0] == weight
 
 
 def test_members_may_count_alike(table):
     np.testing.assert_allclose(fitted(table[:12], LABELS[:12], mixer_weight=None).ensemble_.weights_, 1 / 5)
-    for share in (None, 0.1):
-        alone = fitted(table[:12], LABELS[:12], others=(), mixer_weight=share)
+    for weight in (None, 0.1):
+        alone = fitted(table[:12], LABELS[:12], others=(), mixer_weight=weight)
         assert alone.ensemble_.weights_.tolist() == [1] and len(alone.ensemble_.members_) == 1
 
 
-@pytest.mark.parametrize("share", [-0.1, 1.1, math.nan, math.inf, "half"])
-def test_a_share_that_is_none_is_refused(table, share):
-    sentence = f"'share' is {share}; the networks count from 0 to 1, or None to count like the others"
+@pytest.mark.parametrize("weight", [-0.1, 1.1, math.nan, math.inf, "half"])
+def test_a_weight_that_cannot_be_is_refused(table, weight):
+    sentence = f"'mixer_weight' is {weight}; set it to 0 to 1, or to None for mixers that count like others"
     with pytest.raises(InputError, match=f"^{re.escape(sentence)}$"):
-        fitted(table[:12], LABELS[:12], mixer_weight=share)
+        fitted(table[:12], LABELS[:12], mixer_weight=weight)
 
 
-def test_a_ranker_that_was_told_not_to_reads_no_description(table):
+def test_the_architecture_encoding_can_be_left_out(table):
     plain = fitted(table[:12], LABELS[:12], arch_encoding=False)
     assert [type(member) for member in plain.ensemble_.members_] == MEMBERS[:-2]
-    assert len(plain._inputs(table)) == len(plain.ensemble_.shapes) == 3 and not plain.preset_.arch_encoding
+    assert len(plain._inputs(table).parts) == len(plain.ensemble_.shapes) == 3 and not plain.preset_.arch_encoding
     assert set(plain.encoder_.arrays) == {"cells", "scores", "blocks"}
 
 
@@ -183,12 +178,12 @@ def test_a_saved_ranker_comes_back_to_the_last_bit(ranker, table, tmp_path):
     assert np.ptp(ranker.predict(table)) > 0.5
 
 
-def test_the_card_says_how_much_each_member_counts(ranker, tmp_path):
+def test_the_card_lists_the_ensemble_weights(ranker, tmp_path):
     ranker.save(tmp_path)
-    line = re.search(r"counts in a score: (.*)\n", (tmp_path / "card.md").read_text()).group(1)
-    names = ("1 neural network", *ranker.preset_.others)
+    line = re.search(r"ensemble weights: (.*)\n", (tmp_path / "card.md").read_text()).group(1)
+    names = ("1 mixer", *ranker.preset_.others)
     assert line == ", ".join(
-        f"{name} {share:.2f}" for name, share in zip(names, ranker.ensemble_.weights_, strict=True)
+        f"{name} {weight:.2f}" for name, weight in zip(names, ranker.ensemble_.weights_, strict=True)
     )
 
 
@@ -212,17 +207,17 @@ def put(value, place=7):
         ("members.2.child", put(-1), "a tree has a child outside 0 to 22"),
         ("members.3.log_column", lambda tensor: tensor[1:], "'log_column' is torch.float64"),
         ("members.3.log_column", put(math.nan), "'log_column' holds values that are not finite"),
-        ("shares", put(1.5, 2), "the shares of the members are none"),
-        ("shares", put(-0.5, 0), "the shares of the members are none"),
-        ("shares", put(math.nan, 0), "'shares' holds values that are not finite"),
+        ("weights", put(1.5, 2), "the ensemble weights are none"),
+        ("weights", put(-0.5, 0), "the ensemble weights are none"),
+        ("weights", put(math.nan, 0), "'weights' holds values that are not finite"),
         ("members.1.log_amplitude", lambda tensor: tensor[:4], "'log_amplitude' is torch.float64"),
-        ("members.0.embed_description.weight", lambda tensor: tensor[:, 1:], "'embed_description.weight' is"),
-        ("encoder.vertices", put(0.0, 0), "the description of architectures has no vertices, or too many"),
-        ("encoder.vertices", put(65.0, 0), "the description of architectures has no vertices, or too many"),
+        ("members.0.network.embed_arch.weight", lambda tensor: tensor[:, 1:], "'network.embed_arch.weight' is"),
+        ("encoder.vertices", put(0.0, 0), "the architecture encoding has no vertices, or too many"),
+        ("encoder.vertices", put(65.0, 0), "the architecture encoding has no vertices, or too many"),
         ("encoder.vertices", lambda _: None, "KeyError: 'vertices'"),
         ("encoder.summary", lambda _: None, "KeyError: 'summary'"),
-        ("encoder.places", put(1e9, 0), "'places' of the encoder is not a description of this space"),
-        ("encoder.summary", put(0.0, -1), "'summary' of the encoder is not a description of this space"),
+        ("encoder.places", put(1e9, 0), "'places' of the encoder is not that of architectures of this space"),
+        ("encoder.summary", put(0.0, -1), "'summary' of the encoder is not that of architectures of this space"),
         ("encoder.summary", lambda tensor: tensor[:, 1:], "'summary' of the encoder does not fit the inputs"),
     ],
 )
@@ -246,58 +241,70 @@ def test_rows_that_are_no_architectures_are_refused(ranker, table):
         ranker.predict(unnamed)
 
 
-def test_architectures_that_are_all_alike_have_no_description(table, tmp_path):
+def test_architectures_that_are_all_alike_have_an_encoding_without_columns(table, tmp_path):
     # As where only width and depth, which no graph tells, are searched.
     alike = table[[0] * 12]
     alike.scores["params"] = alike.scores["params"] + np.arange(12)
     ranker = fitted(alike, np.arange(12.0))
     scores = ranker.predict(alike)
-    assert ranker.ensemble_.shapes[3:] == [(0,), (0,), (0,)] and np.isfinite(scores).all() and scores[-1] > scores[0]
+    assert (
+        {ranker.ensemble_.shapes[name] for name in ARCH_PARTS} == {(0,)}
+        and np.isfinite(scores).all()
+        and scores[-1] > scores[0]
+    )
     ranker.save(tmp_path)
     np.testing.assert_array_equal(Ranker.load(tmp_path).predict(alike), scores)
 
 
-def test_parts_have_room_for_the_description():
+def test_members_have_room_for_the_architecture_encoding():
     preset = get_preset("default").override(SETTINGS)
-    shapes = [(5, 4), (2,), (0,), (8,), (6,), (3,)]
-    assert make_network(preset, shapes, 0).embed_description.in_features == 17
-    assert make_network(preset, shapes[:3], 0).embed_description is None
+    shapes = shapes_of([(5, 4), (2,), (0,), (8,), (6,), (3,)])
+    without = shapes_of([(5, 4), (2,), (0,)])
+    assert make_network(preset, shapes, 0).embed_arch.in_features == 17
+    assert make_network(preset, without, 0).embed_arch is None
     assert make_member("gaussian_process", 9, shapes).log_amplitude.shape == (7,)
-    assert make_member("gaussian_process", 9, shapes[:3]).log_amplitude.shape == (4,)
+    assert make_member("gaussian_process", 9, without).log_amplitude.shape == (4,)
     assert make_member("architecture_process", 9, shapes).points.shape == (9, 17)
-    kinds = [type(make_member(name, 9, shapes)) for name in preset.beside]
+    kinds = [type(make_member(name, 9, shapes)) for name in preset.others]
     assert kinds == [GaussianProcess, BoostedTrees]
-    described = preset.override(settings_of("default", "nb101"))
-    assert [type(make_member(name, 9, shapes)) for name in other_members(described, shapes)] == MEMBERS[1:]
-    assert other_members(described, [*shapes[:4], (0,), (0,)]) == described.beside
-    for few in (shapes[:3], [*shapes[:3], (0,), (0,), (0,)]):
-        assert other_members(described, few) == described.beside[:-2]
 
 
-def test_tabular_learners_read_the_description_too(table):
-    names = get_preset("default")
-    full = {"statistics": names.statistics, "scores": names.scores, "blocks": names.blocks}
-    learner = TabularRanker("gradient_boosting", space="nb101")
-    assert learner.encoder.described.name == "nb101"
-    assert (learner.encoder.statistics, learner.encoder.scores) == (full["statistics"], full["scores"])
-    learner.encoder = make_encoder(names.override(SETTINGS | settings_of("default", "nb101")), "nb101")
-    learner.fit(table[:12], LABELS[:12])
-    expected = (
-        make_encoder(names.override(SETTINGS | {"arch_encoding": True}), "nb101").fit(table[:12]).transform(table)
+def test_members_that_read_the_architecture_encoding_alone_are_left_out_without_it():
+    preset = get_preset("default", "nb101")
+    shapes = shapes_of([(5, 4), (2,), (0,), (8,), (6,), (3,)])
+    assert [type(make_member(name, 9, shapes)) for name in other_members(preset, shapes)] == MEMBERS[1:]
+    assert other_members(preset, shapes | {"summary": (0,), "states": (0,)}) == preset.others
+    for few in (shapes_of([(5, 4), (2,), (0,)]), shapes | dict.fromkeys(ARCH_PARTS, (0,))):
+        assert other_members(preset, few) == preset.others[:-2]
+    sentence = (
+        "^the member 'gaussian_process' reads tokens, which the encoder 'padded' does not give; leave 'others' empty"
     )
-    matrix = np.concatenate([x.reshape(14, -1) for x in expected], axis=1)
+    with pytest.raises(InputError, match=sentence):
+        Ranker("paper", "nb101", settings={"others": ["gaussian_process"]}).fit(TABLE, np.arange(110.0))
+
+
+def test_tabular_learners_read_the_architecture_encoding_too(table):
+    preset = get_preset("default", "nb101")
+    learner = TabularRanker("gradient_boosting", space="nb101")
+    assert learner.encoder.arch.space.name == "nb101"
+    assert (learner.encoder.statistics, learner.encoder.scores) == (preset.statistics, preset.scores)
+    learner.encoder = make_encoder(preset.override(SETTINGS), "nb101")
+    learner.fit(table[:12], LABELS[:12])
+    expected = make_encoder(preset.override(SETTINGS), "nb101").fit(table[:12]).transform(table)
+    matrix = np.concatenate([x.reshape(14, -1) for x in expected.parts.values()], axis=1)
     np.testing.assert_array_equal(learner._matrix(table), matrix)
-    assert matrix.shape[1] > 20 + sum(math.prod(x.shape[1:]) for x in expected[:3])
+    measured = sum(math.prod(expected.shapes[name]) for name in ("tokens", "scores", "blocks"))
+    assert matrix.shape[1] > 20 + measured
 
 
-@pytest.mark.parametrize(("reads", "parts"), [("description", 2), ("description and states", 3)])
-def test_learners_of_the_description_alone_see_nothing_that_was_measured(table, reads, parts):
+@pytest.mark.parametrize(("reads", "parts"), [("architecture encoding", 2), ("architecture encoding and states", 3)])
+def test_learners_of_the_architecture_encoding_alone_see_nothing_that_was_measured(table, reads, parts):
     learner = TabularRanker("gradient_boosting", space="nb101", reads=reads)
     preset = get_preset("default").override(SETTINGS | {"arch_encoding": True})
     learner.encoder = make_encoder(preset, "nb101")
     learner.fit(table[:12], LABELS[:12])
-    described = make_encoder(preset, "nb101").fit(table[:12]).transform(table)[3:]
-    np.testing.assert_array_equal(learner._matrix(table), np.concatenate(described[:parts], axis=1))
+    arch = make_encoder(preset, "nb101").fit(table[:12]).transform(table).arch
+    np.testing.assert_array_equal(learner._matrix(table), np.concatenate([*arch.parts.values()][:parts], axis=1))
     other = table[list(range(14))]
     other.scores["params"] = other.scores["params"] + np.arange(14.0)
     np.testing.assert_array_equal(learner.predict(other), learner.predict(table))

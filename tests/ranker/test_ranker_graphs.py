@@ -1,4 +1,4 @@
-"""Rankers that read the graph of an architecture beside its node statistics."""
+"""Rankers that read the graph of an architecture and its node statistics."""
 
 import json
 
@@ -9,6 +9,7 @@ from helpers import SMALL_PAPER, TABLE, fitted, table
 
 from parzc.datasets import get_space
 from parzc.encoding.graphs import graph_arrays
+from parzc.encoding.inputs import Graphs, PaddedInputs
 from parzc.errors import InputError
 from parzc.evaluation.metrics import kendall_tau
 from parzc.evaluation.tabular import TabularRanker
@@ -60,14 +61,15 @@ def test_node_statistics_enter_too():
 
 
 def test_the_model_is_the_one_asked_for(ranker):
-    (model,) = ranker.ensemble_.members_
+    model = ranker.ensemble_.members_[0].network
     kind, dim = {"gcn": (GCN, 16), "pinat": (PINAT, 16)}[ranker.preset_.graph]
     assert type(model.graph) is kind and model.graph.dim == dim and model.nodes.head.out_features == dim
-    assert ranker.ensemble_.shapes == [(294,), (8, 7), (8, 8), (8,)]
+    assert ranker.ensemble_.shapes == {"nodes": (294,), "operations": (8, 7), "adjacency": (8, 8), "mask": (8,)}
     with torch.no_grad():
         graphs = [torch.from_numpy(x) for x in graph_arrays(ARCHS[60:], SPACE)]
-        raw = model(ranker._inputs(TEST)[0], *graphs).double().numpy()
-    np.testing.assert_allclose(ranker.predict(TEST), (raw - ranker.ensemble_.offset_[0]) / ranker.ensemble_.scale_[0])
+        raw = model(PaddedInputs(ranker._inputs(TEST).nodes, Graphs(*graphs))).double().numpy()
+    ensemble = ranker.ensemble_
+    np.testing.assert_allclose(ranker.predict(TEST), (raw - ensemble.offset_[0]) / ensemble.scale_[0])
 
 
 def test_a_saved_ranker_comes_back_to_the_last_bit(ranker, tmp_path):
@@ -98,7 +100,7 @@ def test_twins_get_one_score(ranker):
     assert one == other != different
 
 
-def test_a_folder_from_before_there_were_encoders_is_read(tmp_path):
+def test_a_folder_without_settings_that_came_later_is_read(tmp_path):
     paper = fitted("paper", **{"training.epochs": 1})
     paper.save(tmp_path)
     path = tmp_path / "config.json"
@@ -159,7 +161,7 @@ def test_rows_that_are_no_architectures_are_refused(ranker):
 def test_tabular_learners_read_the_graphs_too():
     learner = TabularRanker("extra_trees", "paper", "nb201", graph="gcn").fit(TRAIN, LABELS[:60], NAMED)
     encoder = make_encoder(get_preset("paper").override({"graph": "gcn"}), "nb201").fit(NAMED)
-    expected = np.concatenate([x.reshape(50, -1) for x in encoder.transform(TEST)], axis=1)
+    expected = np.concatenate([x.reshape(50, -1) for x in encoder.transform(TEST).parts.values()], axis=1)
     np.testing.assert_array_equal(learner._matrix(TEST), expected)
     assert learner._matrix(TEST).shape == (50, 294 + 8 * 7 + 8 * 8 + 8)
     assert kendall_tau(learner.predict(TEST), LABELS[60:]) > 0.5

@@ -1,4 +1,4 @@
-"""On which scale labels are learned: standard errors against resampling, and choices whose answer is known."""
+"""The target transform: standard errors against resampling, and choices whose answer is known."""
 
 import itertools
 
@@ -10,11 +10,14 @@ from hypothesis import strategies as st
 from scipy.stats import kendalltau
 
 from parzc.encoding.scaling import normal_scores
+from parzc.errors import InputError
 from parzc.evaluation.metrics import kendall_tau
-from parzc.ranker.target_transform import FEW, SURE, ranks_better, standard_scores
+from parzc.ranker.target_transform import TransformConfig, ranks_better, standard_scores
+
+SURE, FEW = 1.28, 20
 
 
-def told(labels, error, seed):
+def predictions_of(labels, error, seed):
     """Predictions of labels, with an error as large as `error` times their spread."""
     return labels + error * labels.std() * np.random.default_rng(seed).normal(size=len(labels))
 
@@ -33,14 +36,14 @@ def test_labels_that_are_all_alike_are_zero(labels):
 
 def test_better_predictions_are_found_and_worse_ones_are_not():
     labels = np.random.default_rng(0).normal(size=100)
-    good, bad = told(labels, 0.2, 1), told(labels, 1.0, 2)
+    good, bad = predictions_of(labels, 0.2, 1), predictions_of(labels, 1.0, 2)
     assert ranks_better(good, bad, labels)
     assert not ranks_better(bad, good, labels)
 
 
 def test_the_same_order_is_not_better():
     labels = np.random.default_rng(0).normal(size=30)
-    predictions = told(labels, 0.5, 1)
+    predictions = predictions_of(labels, 0.5, 1)
     assert not ranks_better(predictions, 2 * predictions + 3, labels)
 
 
@@ -53,8 +56,8 @@ def test_few_labels_are_enough_to_ask(n):
 
 def test_equal_predictions_do_as_well_as_chance():
     labels, alike = np.random.default_rng(0).normal(size=50), np.zeros(50)
-    assert ranks_better(told(labels, 0.3, 1), alike, labels)
-    assert not ranks_better(alike, told(labels, 0.3, 1), labels)
+    assert ranks_better(predictions_of(labels, 0.3, 1), alike, labels)
+    assert not ranks_better(alike, predictions_of(labels, 0.3, 1), labels)
 
 
 def test_of_predictions_that_are_as_good_one_in_ten_seems_better():
@@ -68,7 +71,7 @@ def test_of_predictions_that_are_as_good_one_in_ten_seems_better():
 
 
 @pytest.mark.parametrize("n", [10, FEW, 45])
-def test_the_more_labels_the_less_counts_what_is_believed_beforehand(n):
+def test_the_more_labels_the_less_counts_the_prior(n):
     """The standard errors that are asked for fall with the root of the number of labels, as they themselves do."""
     rng, agreed, certain = np.random.default_rng(n), [], []
     for _ in range(60):
@@ -128,7 +131,7 @@ def test_ties_count_as_in_tau_a():
 
 
 def test_normal_scores_bend_a_sum_that_standard_scores_keep():
-    """Two groups far apart, as of networks with 12 and with 14 layers: a line tells the labels only as they are."""
+    """Two groups far apart, as of networks with 12 and with 14 layers: a line predicts the labels only as they are."""
     rng = np.random.default_rng(0)
     parts = rng.integers(0, 2, size=(200, 6)).astype(float)
     labels = parts @ np.array([8.0, 1.0, 1.0, 1.0, 1.0, 1.0])
@@ -139,3 +142,14 @@ def test_normal_scores_bend_a_sum_that_standard_scores_keep():
         fit[scale] = (design @ torch.linalg.lstsq(design, targets).solution - targets).square().mean().item()
     assert fit[standard_scores] < 1e-20 < 1e-3 < fit[normal_scores]
     assert kendalltau(standard_scores(labels), labels).statistic == pytest.approx(1)
+
+
+def test_the_evidence_asked_for_is_a_setting():
+    labels = np.random.default_rng(0).normal(size=40)
+    first, second = predictions_of(labels, 0.5, 1), predictions_of(labels, 0.6, 2)
+    least = [ranks_better(first, second, labels, TransformConfig(sure / 10, 20)) for sure in range(1, 200)]
+    # Standard errors and the root of labels enter as a product.
+    assert least == [ranks_better(first, second, labels, TransformConfig(sure / 20, 80)) for sure in range(1, 200)]
+    assert least == sorted(least, reverse=True) and {True, False} == set(least)
+    with pytest.raises(InputError, match=r"^prior_labels cannot be -1; set it to 0 or more$"):
+        TransformConfig(prior_labels=-1)

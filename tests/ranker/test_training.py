@@ -38,7 +38,7 @@ def model(**arguments):
 
 def trained(seed=0, labels=Y, **settings):
     network = model()
-    history = train(network, (X,), labels, TrainingConfig(**QUICK | settings), seed)
+    history = train(network, X, labels, TrainingConfig(**QUICK | settings), seed)
     return network, history
 
 
@@ -95,7 +95,7 @@ def test_the_history_is_the_mean_over_architectures():
     network.head.freeze = True
     with torch.no_grad():
         expected = mse(network(X), (Y - Y.mean()) / Y.std()).item()
-    history = train(network, (X,), Y, TrainingConfig("mse", epochs=2, batch=10, learning_rate=0.0), 0)
+    history = train(network, X, Y, TrainingConfig("mse", epochs=2, batch=10, learning_rate=0.0), 0)
     assert history == pytest.approx([expected, expected], rel=1e-5)
 
 
@@ -117,7 +117,7 @@ def test_alpha_is_that_of_diff_kendall():
     network.head.freeze = True
     with torch.no_grad():
         expected = diff_kendall(network(X), Y, alpha=2.5).item()
-    history = train(network, (X,), Y, TrainingConfig(alpha=2.5, epochs=1, batch=0, learning_rate=0.0), 0)
+    history = train(network, X, Y, TrainingConfig(alpha=2.5, epochs=1, batch=0, learning_rate=0.0), 0)
     assert history == pytest.approx([expected], rel=1e-5)
 
 
@@ -127,8 +127,8 @@ def test_the_divergence_from_the_prior_enters_with_its_weight():
     divergence = kl_divergence(network).item()
     assert divergence > 1
     settings = {"loss": "mse", "epochs": 1, "batch": 0, "learning_rate": 0.0}
-    without = train(network, (X,), Y, TrainingConfig(**settings), 0)
-    history = train(network, (X,), Y, TrainingConfig(**settings, kl_weight=0.5), 0)
+    without = train(network, X, Y, TrainingConfig(**settings), 0)
+    history = train(network, X, Y, TrainingConfig(**settings, kl_weight=0.5), 0)
     assert history[0] - without[0] == pytest.approx(0.5 * divergence / 24, rel=1e-4)
 
 
