@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from parzc.errors import InputError
+from parzc.features.passes.nodes import Node
 from parzc.features.passes.passes import Passes, Undefined
 from parzc.features.passes.samples import Samples, of_batches
 from parzc.features.passes.state import with_gradients
-from parzc.features.passes.trace import Node
 from parzc.features.proxies._registry import ProxyInfo, resolve
 from parzc.features.store.record import NodeFeatures
 

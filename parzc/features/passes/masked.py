@@ -1,9 +1,9 @@
 """Activation patterns of a network with masked activations and layer norm: the setting of NCD.
 
-The supplement of the NCD paper describes two changes before activation patterns are counted. Stochastic activation
-masking (SAM) sets each activation to zero with probability alpha; as it is said to spare the convolutions that follow
-their work (A.3), the zeros are passed on, without the rescaling of dropout. Non-linear rescaling (NIR) puts layer norm
-over channels and positions in the place of batch norm (A.2.1), here with the weight and bias of the batch norm.
+The supplement of the NCD paper makes two changes before activation patterns are counted. Stochastic activation masking
+(SAM) sets each activation to zero with probability alpha. As that is meant to save work in the convolutions that follow
+(A.3), the zeros are passed on, without the rescaling of dropout. Non-linear rescaling (NIR) puts layer norm over
+channels and positions in the place of batch norm (A.2.1), here with the weight and bias of the batch norm.
 
 The supplement does not say whether the inputs of a batch share their masks, nor whether a masked unit counts as
 inactive. Here both hold, and the negative correlation goes: in sequences of growing networks the plain scores fall,
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from parzc.features.passes.bits import Patterns, ones_where_positive, pack_units
-from parzc.features.passes.state import Members, random_bytes
+from parzc.features.passes.state import Contents, random_bytes
 from parzc.features.passes.trace import RECTIFIERS, Recorder
 
 RATE = 0.5
@@ -32,7 +32,7 @@ def masked_patterns(
     seed: int,
     rate: float = RATE,
     norm: bool = True,
-    members: Members | None = None,
+    contents: Contents | None = None,
 ) -> Patterns:
     """Return which units are active where activations are masked and layer norm takes the place of batch norm.
 
@@ -42,7 +42,7 @@ def masked_patterns(
         seed: of the masks.
         rate: probability alpha of masking an activation.
         norm: whether to replace batch norm.
-        members: those of the network, if they are known.
+        contents: of the network, if they are known.
 
     Returns:
         Packed patterns, an entry for each application of a rectifier.
@@ -66,7 +66,7 @@ def masked_patterns(
     replace: dict[Callable[..., Any], Callable[..., Any]] = {f: masking(f) for f in RECTIFIERS}
     if norm:
         replace[F.batch_norm] = _layer_norm
-    with torch.no_grad(), Recorder(network, len(inputs), replace, members=members):
+    with torch.no_grad(), Recorder(network, len(inputs), replace, contents=contents):
         network(inputs.clone())
     return Patterns(active, len(inputs))
 

@@ -16,8 +16,8 @@ import numpy as np
 import torch
 
 from parzc.features.passes.blocks import smaller_product
+from parzc.features.passes.nodes import Node, functions_before
 from parzc.features.passes.passes import Passes, Undefined
-from parzc.features.passes.trace import Node, functions_before
 from parzc.features.proxies._family import Family
 from parzc.features.proxies._info import NodeValues
 
