@@ -5,7 +5,7 @@ The supplement of the NCD paper makes two changes before activation patterns are
 (A.3), the zeros are passed on, without the rescaling of dropout. Non-linear rescaling (NIR) puts layer norm over
 channels and positions in the place of batch norm (A.2.1), here with the weight and bias of the batch norm.
 
-The supplement does not say whether the inputs of a batch share their masks, nor whether a masked unit counts as
+The supplement leaves open whether all inputs of a batch have the same masks, and whether a masked unit counts as
 inactive. Here both hold, and the negative correlation goes: in sequences of growing networks the plain scores fall,
 these do not (`benchmarks/ncd.py`, docs/proxies.md).
 """
@@ -53,11 +53,7 @@ def masked_patterns(
         def run(*args: Any, **kwargs: Any) -> Tensor:
             units = ones_where_positive(args[0] if args else kwargs["input"])
             output = rectifier(*args, **kwargs)
-            # 16 random bits decide for each unit, for all inputs alike.
-            bits = random_bytes(2 * output[0].numel(), seed, f"mask {next(applied)}").view(torch.int16).float()
-            kept = torch.ge(bits, int(rate * 2**16) - 2**15, out=bits).view(output.shape[1:])
-            # Laid out like the units, so that products need not go through memory in two orders.
-            mask = torch.empty_like(units[:1]).copy_(kept)
+            mask = _mask(units, output, rate, seed, f"mask {next(applied)}")
             active.append(pack_units(units.mul_(mask), len(inputs)))
             return output.mul_(mask)
 
@@ -69,6 +65,15 @@ def masked_patterns(
     with torch.no_grad(), Recorder(network, len(inputs), replace, contents=contents):
         network(inputs.clone())
     return Patterns(active, len(inputs))
+
+
+def _mask(units: Tensor, output: Tensor, rate: float, seed: int, name: str) -> Tensor:
+    """Return one mask for all inputs, `(1, ...)`: zero with probability `rate`, else one."""
+    # 16 random bits decide for each unit.
+    bits = random_bytes(2 * output[0].numel(), seed, name).view(torch.int16).float()
+    kept = torch.ge(bits, int(rate * 2**16) - 2**15, out=bits).view(output.shape[1:])
+    # In the memory layout of the units, so that products need not go through memory in two orders.
+    return torch.empty_like(units[:1]).copy_(kept)
 
 
 def _layer_norm(

@@ -36,7 +36,7 @@ class Call:
 
     Args:
         kind: one of the values of `KINDS`.
-        weight: the weight as a leaf of its own that shares the memory of the network's parameter, so that gradients
+        weight: the weight as a leaf of its own, in the memory of the network's parameter, so that gradients
             are taken from it and never land in the network.
         inputs: what the weight was applied to, batch first.
         output: what came out, batch first.
@@ -45,7 +45,7 @@ class Call:
         tokens_first: whether tokens lie along the first axis, and the inputs of the network within each token.
         geometry: how a convolution slides; `None` for a linear map.
 
-    `origin` and `source` are where the output and the input stand in the autograd graph, `version` tells whether
+    `origin` and `source` are where the output and the input stand in the autograd graph, `version` shows whether
     `output` was overwritten since, and `logit_grad` is the gradient of the summed logits with respect to `output`, once
     a pass has taken it.
     """

@@ -100,7 +100,7 @@ class _NormRecorder(Recorder):
 def perturb(network: nn.Module, inputs: Tensor, noise: Tensor, contents: Contents | None = None) -> Perturbed:
     """Run the network on half of `inputs` and on the same half plus `.01 * noise`, both `(batch, ...)`.
 
-    Half, so that as many inputs pass through the network as the data budget says.
+    Half, so that as many inputs pass through the network as the batch has.
 
     The features are what enters the last operation that leaves one position of several (global pooling, flattening
     after the first weight), or else what enters the last weight.
