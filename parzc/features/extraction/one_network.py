@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from parzc.errors import InputError
+from parzc.features.passes.nodes import Node
 from parzc.features.passes.passes import Passes, Undefined
 from parzc.features.passes.samples import Samples, of_batches
 from parzc.features.passes.state import with_gradients
-from parzc.features.passes.trace import Node
 from parzc.features.proxies._registry import ProxyInfo, resolve
 from parzc.features.store.record import NodeFeatures
 
@@ -40,11 +40,12 @@ def score(
     Args:
         network: a module that maps a batch of inputs to logits `(batch, classes)`; it comes back unchanged.
         inputs: `(batches * batch, ...)`, the data budget of all proxies alike.
-        proxies: names as in `list_proxies()`, all of them if not given.
+        proxies: names as in `list_proxies()`, or files and modules with proxies of one's own (`my_proxy.py`,
+            `my_proxy.py:name`, `module:name`); all that are registered if not given.
         labels: class index of each input; drawn uniformly with `seed` if not given.
         seed: of everything random.
         batches: equal parts into which the inputs are cut and that run one after the other. The value of a proxy is
-            the mean over them, save where its record says that it compares batches.
+            the mean over them, except where its record has `across_batches`.
 
     Returns:
         A mapping from name to value; NaN where `.reasons` says why.
@@ -70,30 +71,27 @@ def extract(
     The arguments and errors are those of `score`. Statistics that have a proxy are computed once for both.
     """
     infos = resolve(None if proxies is None else list(proxies))
-    if batches < 1 or len(inputs) % batches or len(inputs) == 0:
-        raise InputError(f"{len(inputs)} inputs cannot be cut into {batches} equal batches; give a multiple")
-    if batches > 1 and labels is not None and len(labels) != len(inputs):
-        raise InputError(f"labels must be {len(inputs)} class indices, one for each input, but there are {len(labels)}")
-    proxies_of_one = [info for info in infos if batches == 1 or not info.across_batches]
-    across = [info for info in infos if info not in proxies_of_one]
-    wanted = {name for info in proxies_of_one for name in info.passes} | ({"gradients"} if across else set())
+    _check(inputs, labels, batches)
+    single = [info for info in infos if batches == 1 or not info.across_batches]
+    across = [info for info in infos if info not in single]
+    wanted = {name for info in single for name in info.passes} | ({"gradients"} if across else set())
     parts: list[_Collected] = []
     gradients: list[list[Tensor]] = []
-    described: dict[str, Any] = {}
+    nodes: dict[str, Any] = {}
     with with_gradients():
         for i, part in enumerate(inputs.chunk(batches)):
             own = None if labels is None else labels[i * len(part) : (i + 1) * len(part)]
             passes = Passes(network, part, own, seed + i, wanted)
-            # Not the nodes: they would keep the graph of one batch alive while the next one runs.
-            described = described or _describe(passes.forward)
-            parts.append(_collect(passes, proxies_of_one, len(described["nodes"])))
+            # Not the nodes themselves: they would keep the graph of one batch alive while the next one runs.
+            nodes = nodes or _node_columns(passes.forward)
+            parts.append(_collect(passes, single, len(nodes["nodes"])))
             if across:
                 gradients.append(_gradients(passes))
     found = _mean(parts)
     if across:
-        found.add(_collect(_Across(gradients), across, len(described["nodes"])))
+        found.add(_collect(_AcrossBatches(gradients), across, len(nodes["nodes"])))
     return NodeFeatures(
-        **described,
+        **nodes,
         statistics={info.name: found.statistics[info.name] for info in infos if info.has_nodes},
         scores={info.name: found.scores[info.name] for info in infos},
         blocks=found.blocks,
@@ -103,9 +101,16 @@ def extract(
     )
 
 
+def _check(inputs: Tensor, labels: Tensor | None, batches: int) -> None:
+    if batches < 1 or len(inputs) % batches or len(inputs) == 0:
+        raise InputError(f"{len(inputs)} inputs cannot be cut into {batches} equal batches; give a multiple")
+    if batches > 1 and labels is not None and len(labels) != len(inputs):
+        raise InputError(f"labels must be {len(inputs)} class indices, one for each input, but there are {len(labels)}")
+
+
 @dataclass
 class _Collected:
-    """What proxies gave for one network; the fields are those of `NodeFeatures`."""
+    """The values of some proxies for one network; the fields are those of `NodeFeatures`."""
 
     blocks: tuple[str, ...] = ()
     statistics: dict[str, NDArray[np.float64]] = field(default_factory=dict)
@@ -115,7 +120,7 @@ class _Collected:
     seconds: dict[str, float] = field(default_factory=dict)
 
     def add(self, other: "_Collected") -> None:
-        """Take in what other proxies gave."""
+        """Add the values of other proxies."""
         for own, more in ((self.statistics, other.statistics), (self.block_statistics, other.block_statistics)):
             own.update(more)
         self.scores.update(other.scores)
@@ -123,14 +128,15 @@ class _Collected:
         self.seconds.update(other.seconds)
 
 
-class _Across:
-    """Passes over several batches, as far as proxies read them that compare batches."""
+class _AcrossBatches:
+    """In place of `Passes` for proxies that compare batches: the samples are the gradients of whole batches."""
 
     def __init__(self, gradients: list[list[Tensor]]) -> None:
         self._gradients, self.seconds = gradients, dict[str, float]()
 
     @cached_property
     def samples(self) -> Samples:
+        """Moments of the gradients of the batches at each node."""
         if not all(self._gradients):
             raise Undefined("the network's output is not finite")
         return of_batches(self._gradients)
@@ -165,7 +171,7 @@ def _collect(passes: Any, infos: Iterable[ProxyInfo], n_nodes: int) -> _Collecte
 
 
 def _mean(parts: Sequence[_Collected]) -> _Collected:
-    """Return the mean of what was found on several batches, and all reasons why there is nothing."""
+    """Return the mean of the values of several batches, and the reason of each value that is missing in one of them."""
     if len(parts) == 1:
         return parts[0]
     first = parts[0]
@@ -198,8 +204,8 @@ def _network_value(info: ProxyInfo, passes: Any, statistics: dict[str, NDArray[n
     return value
 
 
-def _describe(nodes: list[Node]) -> dict[str, Any]:
-    """Return what `NodeFeatures` says of the nodes themselves."""
+def _node_columns(nodes: list[Node]) -> dict[str, Any]:
+    """Return the fields of `NodeFeatures` that do not depend on proxies: names, kinds and sizes of the nodes."""
     rows = [(node.depth, node.weight.numel(), node.channels, node.macs) for node in nodes]
     return {
         "nodes": tuple(node.name for node in nodes),

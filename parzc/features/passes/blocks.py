@@ -23,7 +23,7 @@ CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 
 @dataclass(frozen=True)
 class Blocks:
-    """What is known of the `n` block outputs of a network, in the order in which they were computed.
+    """Measures of the `n` block outputs of a network, in the order in which they were computed.
 
     Args:
         names: qualified module names; `input of NAME` for what enters the first block.
@@ -109,7 +109,7 @@ def watch_blocks(network: nn.Module, inputs: Tensor) -> list[_Output]:
         return hook
 
     with ExitStack() as stack:
-        stack.enter_context(_thawed(network))
+        stack.enter_context(_all_trainable(network))
         for name, block in primary_blocks(network).items():
             stack.enter_context(_removed(block.register_forward_pre_hook(before(name, block))))
             stack.enter_context(_removed(block.register_forward_hook(after(name, block))))
@@ -133,8 +133,8 @@ def _has_weights(t: Tensor, leaf: Tensor) -> bool:
 
 
 @contextmanager
-def _thawed(network: nn.Module) -> Iterator[None]:
-    """Have all weights link the blocks, frozen ones too."""
+def _all_trainable(network: nn.Module) -> Iterator[None]:
+    """Record gradients through all weights, frozen ones too, so that autograd links the blocks."""
     frozen = [p for p in network.parameters() if p.is_floating_point() and not p.requires_grad]
     try:
         for p in frozen:

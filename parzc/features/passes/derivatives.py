@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from parzc.features.passes.trace import Node
+from parzc.features.passes.nodes import Node
 
 
 def backward(value: Tensor, nodes: Sequence[Node], keep: bool = False) -> None:

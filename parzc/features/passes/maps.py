@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_hook
 
-from parzc.features.passes.state import Members, generator
-from parzc.features.passes.trace import Call, Recorder
+from parzc.features.passes.nodes import Call
+from parzc.features.passes.state import Contents, generator
+from parzc.features.passes.trace import Recorder
 
 SAMPLED = 8
 """Channels that MeCo_opt draws (sec. 5.2)."""
@@ -27,8 +28,8 @@ class FeatureMaps:
         modules: sum of the first over the outputs of all modules, containers and the network itself included.
     """
 
-    def __init__(self, network: nn.Module, one: Tensor, seed: int, members: Members | None = None) -> None:
-        recorder = Recorder(network, members=members)
+    def __init__(self, network: nn.Module, one: Tensor, seed: int, contents: Contents | None = None) -> None:
+        recorder = Recorder(network, contents=contents)
         with torch.no_grad(), _module_outputs() as outputs, recorder:
             network(one)
         names, weights, whole, part = [], [], [], []
@@ -63,7 +64,7 @@ class _Outputs:
         self.known: dict[tuple[int, int], _Copy] = {}
 
     def keep(self, _: nn.Module, __: Any, output: Any) -> None:
-        # What is done here is not part of the network, so that no recorder need be told of it.
+        # Not part of the network, so that the recorder must not see it.
         with torch._C.DisableTorchFunction():
             if isinstance(output, Tensor) and output.ndim > 1 and output.is_floating_point():
                 key = (id(output), output._version)

@@ -8,13 +8,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from parzc.features.passes.state import Members
+from parzc.features.passes.state import Contents
 from parzc.features.passes.trace import Recorder
 
 STEP = 0.01
 """Size of the perturbation, the alpha of algorithm 1 of ZenNAS (published setting)."""
 RESOLVED = 1e-6
-"""Variances below this part of batch norm's epsilon cannot be told from zero in single precision."""
+"""Variances below this part of batch norm's epsilon cannot be distinguished from zero in single precision."""
 MOMENTUM = 0.1
 """Momentum of the running variance that published code reads."""
 
@@ -27,7 +27,7 @@ _POOLS: tuple[Callable[..., Any], ...] = (
 
 @dataclass(frozen=True)
 class Perturbed:
-    """What two forward passes, on `x` and on `x + alpha * epsilon`, have shown.
+    """What two forward passes, on `x` and on `x + alpha * epsilon`, recorded.
 
     Args:
         moved: `(batch / 2, size)` differences between the features of both.
@@ -41,12 +41,12 @@ class Perturbed:
     running: list[float]
 
 
-class _Watched(Recorder):
-    """Also keeps what entered the last pooling of all positions, and the variances that batch norm meets."""
+class _NormRecorder(Recorder):
+    """Also records what entered the last pooling of all positions, and the variances that batch norm divides by."""
 
-    def __init__(self, network: nn.Module, batch: int, members: Members | None) -> None:
+    def __init__(self, network: nn.Module, batch: int, contents: Contents | None) -> None:
         norms: dict[Callable[..., Any], Callable[..., Any]] = {F.batch_norm: self._norm}
-        super().__init__(network, batch, norms | {pool: self._pool(pool) for pool in _POOLS}, members=members)
+        super().__init__(network, batch, norms | {pool: self._pool(pool) for pool in _POOLS}, contents=contents)
         self.batch = batch
         self.features: Tensor | None = None
         self.sizes: list[int] = []
@@ -75,7 +75,7 @@ class _Watched(Recorder):
         return output
 
     def variances(self) -> list[float]:
-        """Return the mean over channels of the variances that each batch norm has met."""
+        """Return the mean over channels of the variances at each batch norm."""
         if not self._scales:
             return []
         widths = [len(scale) for scale in self._scales]
@@ -97,10 +97,10 @@ class _Watched(Recorder):
         return run
 
 
-def perturb(network: nn.Module, inputs: Tensor, noise: Tensor, members: Members | None = None) -> Perturbed:
+def perturb(network: nn.Module, inputs: Tensor, noise: Tensor, contents: Contents | None = None) -> Perturbed:
     """Run the network on half of `inputs` and on the same half plus `.01 * noise`, both `(batch, ...)`.
 
-    Half, so that as many inputs pass through the network as the data budget says.
+    Half, so that as many inputs pass through the network as the batch has.
 
     The features are what enters the last operation that leaves one position of several (global pooling, flattening
     after the first weight), or else what enters the last weight.
@@ -109,20 +109,20 @@ def perturb(network: nn.Module, inputs: Tensor, noise: Tensor, members: Members 
     half = max(len(inputs) // 2, 1)
     with torch.no_grad():
         for x in (inputs[:half], inputs[:half] + STEP * noise[:half]):
-            watched = _Watched(network, len(x), members)
-            with watched:
+            recorder = _NormRecorder(network, len(x), contents)
+            with recorder:
                 network(x)
-            if watched.features is None:
-                watched.features = watched.calls[-1][1].inputs.flatten(1)
-            features.append(watched.features.double())
-            variances.append(watched.variances())
+            if recorder.features is None:
+                recorder.features = recorder.calls[-1][1].inputs.flatten(1)
+            features.append(recorder.features.double())
+            variances.append(recorder.variances())
     return Perturbed(
         moved=features[0] - features[1],
         variances=variances[0],
         # A running variance is updated with the unbiased one.
         running=[
             _running(a * n / max(n - 1, 1), b * n / max(n - 1, 1))
-            for a, b, n in zip(*variances, watched.sizes, strict=True)
+            for a, b, n in zip(*variances, recorder.sizes, strict=True)
         ],
     )
 

@@ -1,9 +1,9 @@
 """Gradients of single inputs with respect to the weights, from what one forward and two backward passes recorded.
 
-The gradient of input `i` is the one that a copy of the weight of its own would receive, one copy for each input of the
-batch. Without batch norm it is the gradient of the input's own loss; with batch norm it is that input's share of the
-gradient, what it does to the others through their common statistics included. The shares add up to the gradient of the
-batch, so that one pass gives all of them.
+If each input of the batch had a copy of a weight of its own, the gradient of input `i` is what the copy of input `i`
+receives. Without batch norm it is the gradient of that input's own loss. With batch norm it also holds what the input
+does to the loss of the others through their common statistics. These gradients add up to the gradient of the batch, so
+that one pass gives all of them.
 """
 
 import itertools
@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.nn import grad
 
-from parzc.features.passes.trace import Call, Geometry, Node
+from parzc.features.passes.nodes import Call, Geometry, Node
 
 XI = 1e-8
 """The small number that keeps the variance of a gradient away from zero (xi-GSNR, sec. 4.1.1)."""
@@ -114,7 +114,7 @@ vary have no ratio of their own and are left out."""
 
 @dataclass(frozen=True)
 class Samples:
-    """What is known of the gradients of `n` samples.
+    """Moments of the gradients of `n` samples.
 
     Args:
         n: number of samples.

@@ -1,4 +1,4 @@
-"""Runs a network on copies of its state, so that it comes back as it was; and draws other initial weights for it."""
+"""Runs a network on copies of its state, so that it comes back as it was; draws other initial weights; randomness."""
 
 import random
 import zlib
@@ -13,7 +13,7 @@ Transform = Callable[[str, Tensor], Tensor]
 """What to compute with instead of the parameter or buffer of that name."""
 
 
-class Members:
+class Contents:
     """The modules, parameters and buffers of a network by name, each once, from one walk through it.
 
     `holders` are the modules that have buffers of their own.
@@ -37,7 +37,7 @@ def _named(modules: dict[str, nn.Module], kind: str) -> dict[str, Tensor]:
 
 @contextmanager
 def untouched(
-    network: nn.Module, seed: int, transform: Transform | None = None, members: Members | None = None
+    network: nn.Module, seed: int, transform: Transform | None = None, contents: Contents | None = None
 ) -> Iterator[None]:
     """Run `network` in training mode on copies of its state and leave it, and the random state, as they were.
 
@@ -46,16 +46,16 @@ def untouched(
         seed: of whatever the network draws, such as dropout masks.
         transform: applied to every floating parameter and buffer for the time being; parameters stay as they are where
             it is not given.
-        members: those of the network, if they are known.
+        contents: of the network, if they are known.
     """
-    members = members or Members(network)
-    modes = [(module, module.training) for module in members.modules.values()]
+    contents = contents or Contents(network)
+    modes = [(module, module.training) for module in contents.modules.values()]
     # Networks may have a way of their own to go into training mode.
     trains = all(mode and type(module).train is nn.Module.train for module, mode in modes)
-    named = [(n, t) for n, t in members.parameters.items() if transform and t.is_floating_point()]
-    kept = [(name, t, t.data) for name, t in (*named, *members.buffers.items())]
-    buffers = [(module, dict(module._buffers)) for module in members.holders]
-    with _seeded(seed, {t.device for t in members.parameters.values()}):
+    named = [(n, t) for n, t in contents.parameters.items() if transform and t.is_floating_point()]
+    kept = [(name, t, t.data) for name, t in (*named, *contents.buffers.items())]
+    buffers = [(module, dict(module._buffers)) for module in contents.holders]
+    with _seeded(seed, {t.device for t in contents.parameters.values()}):
         try:
             for name, t, data in kept:
                 t.data = transform(name, data) if transform and data.is_floating_point() else data.clone()
@@ -128,14 +128,14 @@ class Drawn:
     Draws are seeded by the name of the parameter, are made once, and serve several initialisations.
     """
 
-    def __init__(self, network: nn.Module, seed: int, members: Members | None = None) -> None:
-        self._seed, self._normal, members = seed, dict[str, Tensor](), members or Members(network)
+    def __init__(self, network: nn.Module, seed: int, contents: Contents | None = None) -> None:
+        self._seed, self._normal, contents = seed, dict[str, Tensor](), contents or Contents(network)
         self._scales = {
             f"{path}.weight".removeprefix(".")
-            for path, module in members.modules.items()
+            for path, module in contents.modules.items()
             if "norm" in type(module).__name__.lower()
         }
-        self._parameters = members.parameters.keys()
+        self._parameters = contents.parameters.keys()
 
     def normal(self, name: str, t: Tensor) -> Tensor:
         """Draw weights from the standard normal distribution (ZenNAS)."""

@@ -18,8 +18,8 @@ def aggregate_ranks(
     """Return one score for each of `m` architectures from their ranks under several proxies.
 
     `log` sums the logarithms of rank / m (eq. 12), so that one bad rank weighs more than several good ones; `linear`
-    sums rank / m. Ranks ascend with what the proxy's record calls better; ties share their mean rank, and architectures
-    without a value share the lowest ranks.
+    sums rank / m. Ranks ascend in the direction that the proxy's record calls better; ties get their mean rank, and
+    architectures without a value tie at the lowest ranks.
 
     Args:
         scores: proxy name to `(m,)` values, as in `FeatureTable.scores`; for AZ-NAS those of `AZ_NAS`, for any other

@@ -5,7 +5,7 @@ Weights, all made absolute, carry the flow of an input of ones, as in synaptic f
 weight W of attention (of queries, keys and values, or of the projection behind) has the product of nuclear norms
 |dR/dW| * |W|, and any other linear map the sum of |dR/dW * W|. The convolution that makes the patches does not enter.
 
-The published code tells attention by names and shapes. Here a linear map is of attention if a softmax, or a fused
+The published code recognises attention by names and shapes. Here a linear map is of attention if a softmax, or a fused
 attention, lies between it and the linear map before or behind it. The published code gives 0 for the weights of
 supernets on current versions of torch, because it reads the gradients of slices; here they have their values.
 """
@@ -16,8 +16,8 @@ import numpy as np
 import torch
 
 from parzc.features.passes.blocks import smaller_product
+from parzc.features.passes.nodes import Node, functions_before
 from parzc.features.passes.passes import Passes, Undefined
-from parzc.features.passes.trace import Node, functions_before
 from parzc.features.proxies._family import Family
 from parzc.features.proxies._info import NodeValues
 

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from parzc.features.passes.nodes import Call, Node
 from parzc.features.passes.passes import Passes
-from parzc.features.passes.trace import Call, Node
 from parzc.features.proxies._family import Family
 from parzc.features.proxies._info import NodeValues
 

@@ -7,8 +7,8 @@ statistic is the log of the sum over a node's weights, the proxy the log of the 
 
 import numpy as np
 
+from parzc.features.passes.nodes import Node
 from parzc.features.passes.passes import Passes
-from parzc.features.passes.trace import Node
 from parzc.features.proxies._family import Family
 from parzc.features.proxies._info import NodeValues
 

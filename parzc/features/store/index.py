@@ -1,7 +1,7 @@
 """Where each architecture of a store is: an index of the shards, kept in a file so that opening reads none of them.
 
-The file `index-<digest>.safetensors` says nothing that the shards do not say: one that is missing, damaged or out of
-date is made good from the shards that it does not cover. Architectures are found by a 64-bit hash, then compared.
+The file `index-<digest>.safetensors` holds only what the shards hold as well: where it is missing, damaged or out of
+date, the shards that it does not cover are read. Architectures are found by a 64-bit hash, then compared.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ Segment = tuple[str, bytes, NDArray[np.uint64]]
 """Name of a shard, its architectures one to a line, and their hashes."""
 
 FEW = 256
-"""So many shards may be outside the file before it is written anew (or 2 % of them, if that is more)."""
+"""Number of shards (or 2 % of them, if that is more) that may be missing in the file before it is written anew."""
 
 PART = 2**16
 """Architectures that are looked up together."""
@@ -123,7 +123,7 @@ class Index:
         return shard, rows - self.starts[shard]
 
     def segments(self, names: set[str]) -> Iterator[Segment]:
-        """Return what the index knows of the named shards."""
+        """Return the segments of the named shards."""
         for i, name in enumerate(self.shards):
             first, last = int(self.starts[i]), int(self.starts[i + 1])
             if name in names:
@@ -180,10 +180,10 @@ def refreshed(folder: Path, known: Index, damaged: Callable[[Path, InputError], 
     Args:
         folder: the store.
         known: an index that was right before, or is empty.
-        damaged: what to do with a shard that is damaged and new to the index.
+        damaged: called with the path of a shard that is damaged and new to the index, and the error.
 
     Raises:
-        InputError: if a new shard is damaged and nothing is to be done with it.
+        InputError: if a new shard is damaged and `damaged` is not given.
     """
     there = set(names(folder, "shard-"))
     covered = set(known.shards)

@@ -11,7 +11,7 @@ NODE_FIELDS = ("depth", "weights", "channels", "macs")
 
 @dataclass(frozen=True, eq=False)
 class NodeFeatures:
-    """Statistics, proxies and a description of the nodes and primary blocks of one network.
+    """Statistics and proxies of one network, and what its nodes and primary blocks are.
 
     Args:
         nodes: names of the nodes, depth first from the input (`n` entries).

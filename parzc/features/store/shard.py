@@ -31,7 +31,7 @@ def digest(content: bytes | mmap.mmap) -> str:
 
 
 def is_intact(path: Path) -> bool:
-    """Return whether the content of a file is the one that its name, `kind-<digest>.safetensors`, tells."""
+    """Return whether the content of a file is the one that it is named after, `kind-<digest>.safetensors`."""
     with path.open("rb") as stream:
         found = hashlib.file_digest(stream, "sha256").hexdigest()[:16]
     return path.stem.rpartition("-")[2] == found
@@ -208,7 +208,7 @@ def _check(table: FeatureTable) -> None:
     if table.node.shape != (m,) or (m and not 0 <= table.node.min() <= table.node.max() < len(table.names)):
         raise ValueError("its nodes have no names")
     if table.kinds.shape != (m,) or table.fields.shape != (m, len(NODE_FIELDS)):
-        raise ValueError("its nodes are not described")
+        raise ValueError("its nodes have no kinds or fields")
     for columns, length in ((table.statistics, m), (table.scores, n), (table.block_statistics, b)):
         for name, values in columns.items():
             if values.shape != (length,) or values.dtype.kind != "f":

@@ -1,10 +1,13 @@
 """A folder of features that only ever grows, and that a crash at any moment leaves whole.
 
-`manifest.json` says what was asked for (space, task, batch, seed, proxies and their definitions), with which versions,
-and what could not be extracted. Each `shard-<digest>.safetensors` holds the features of some architectures and is named
-after the SHA-256 digest of its bytes, so a damaged shard is recognised when it is first read; `seconds-<digest>.json`
-says how long its passes and proxies took. `index-<digest>.safetensors` says which shard holds which architecture. Files
-appear under their name only once they are complete.
+- `manifest.json`: the configuration (space, task, batch, seed, proxies and their definitions), the versions of the
+  software, and the architectures that could not be extracted.
+- `shard-<digest>.safetensors`: the features of some architectures, named after the SHA-256 digest of its bytes, so that
+  a damaged shard is recognised when it is first read.
+- `seconds-<digest>.json`: the seconds that the passes and proxies of a shard took.
+- `index-<digest>.safetensors`: which shard holds which architecture.
+
+Files appear under their name only once they are complete.
 """
 
 import json
@@ -19,14 +22,12 @@ from numpy.typing import NDArray
 
 from parzc.errors import InputError
 from parzc.features.store.index import FEW, Index, refreshed
+from parzc.features.store.manifest import FORMAT, MANIFEST, difference_of, read_manifest
 from parzc.features.store.shard import decode, digest, encode, is_intact
 from parzc.features.store.table import FeatureTable
 from parzc.files import locked, remove_stale, write_atomically
 
 __all__ = ["FORMAT", "MANIFEST", "FeatureStore", "shipped", "write_atomically"]
-
-FORMAT = 1
-MANIFEST = "manifest.json"
 
 
 def shipped(space: str) -> "FeatureStore":
@@ -47,7 +48,7 @@ class FeatureStore:
     """The features of many architectures on disk; made by `create` or `open`.
 
     Opening reads the manifest only. What is there is looked up in the index, and of the shards only those are read, and
-    checked, that hold what is asked for. An object sees what others add to the store after `refresh`.
+    checked, that hold what is asked for. What other processes add appears after `refresh`.
 
     Args:
         path: folder of the store.
@@ -67,7 +68,7 @@ class FeatureStore:
         Raises:
             InputError: if there is none, or its manifest cannot be read.
         """
-        return cls(Path(path), _read_manifest(Path(path)))
+        return cls(Path(path), read_manifest(Path(path)))
 
     @classmethod
     def create(
@@ -81,9 +82,9 @@ class FeatureStore:
 
         Args:
             path: folder, created if need be.
-            config: whatever fixes the numbers besides the definitions, as json values.
+            config: whatever fixes the numbers in addition to the definitions, as json values.
             definitions: proxy name to its definition, in the order of the columns.
-            versions: of the software that adds to it, by name; recorded beside those that did before.
+            versions: of the software that adds to it, by name; recorded in addition to earlier ones.
 
         Raises:
             InputError: if a store is there that was made with another configuration; the difference is named.
@@ -100,7 +101,7 @@ class FeatureStore:
                 write_atomically(path / MANIFEST, json.dumps(manifest, indent=1).encode())
         store = cls.open(path)
         for part in ("config", "definitions"):
-            difference = _difference(store.manifest[part], json.loads(json.dumps(manifest[part])))
+            difference = difference_of(store.manifest[part], json.loads(json.dumps(manifest[part])))
             if difference:
                 raise InputError(f"{path} holds features of another configuration: {difference}; use another folder")
         remove_stale(path)
@@ -110,7 +111,7 @@ class FeatureStore:
 
     @property
     def definitions(self) -> Mapping[str, Mapping[str, object]]:
-        """Return what each statistic and proxy of the store means."""
+        """Return what fixes the numbers of each statistic and proxy, by name."""
         definitions: Mapping[str, Mapping[str, object]] = self.manifest["definitions"]
         return definitions
 
@@ -121,16 +122,16 @@ class FeatureStore:
         return {arch: why for arch, why in failed.items() if arch not in self}
 
     def note(self, **entries: Any) -> None:
-        """Write entries of the manifest beside those that other processes wrote."""
+        """Write entries of the manifest; those that other processes wrote meanwhile stay."""
         with locked(self.path):
-            there = _read_manifest(self.path)
+            there = read_manifest(self.path)
             manifest = there | entries
             if manifest != there:
                 write_atomically(self.path / MANIFEST, json.dumps(manifest, indent=1).encode())
         self.manifest = manifest
 
     def append(self, table: FeatureTable, seconds: Mapping[str, float] | None = None) -> Path:
-        """Add the rows of `table` as one shard and return its path; rows already there do no harm.
+        """Add the rows of `table` as one shard and return its path; rows that are in the store already stay once.
 
         Args:
             table: what to add.
@@ -181,7 +182,8 @@ class FeatureStore:
         """Look for shards that others added, or set aside.
 
         Args:
-            damaged: what to do with a new shard that is damaged; the error is raised if nothing is given.
+            damaged: called with the path of a new shard that is damaged, and the error; the error is raised if it is
+                not given.
         """
         if self._filed is None:
             self._known = Index.load(self.path) or self._known
@@ -296,40 +298,3 @@ class FeatureStore:
         return InputError(
             f"{self.path} lacks the features of {len(missing)} of {wanted} architectures{first}{why}; extract them"
         )
-
-
-def _read_manifest(path: Path) -> dict[str, Any]:
-    file = path / MANIFEST
-    try:
-        manifest = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"{path} is not a feature store: it has no {MANIFEST}") from None
-    except (OSError, ValueError, RecursionError) as reason:
-        raise InputError(f"{file} cannot be read ({reason}); restore it or extract into another folder") from None
-    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
-        raise InputError(f"{file} is not of format {FORMAT}, the one that this version reads; extract again")
-    if not _is_whole(manifest):
-        raise InputError(f"{file} is damaged; restore it or extract into another folder")
-    return manifest
-
-
-def _is_whole(manifest: Mapping[str, Any]) -> bool:
-    parts = [manifest.get("config"), manifest.get("definitions"), manifest.get("failed", {})]
-    if not all(isinstance(part, dict) for part in parts) or not isinstance(manifest.get("versions", []), list):
-        return False
-    definitions, failed, wanted = parts[1], parts[2], manifest.get("wanted", 0)
-    return (
-        all(isinstance(part, dict) for part in (*definitions.values(), *manifest.get("versions", [])))
-        and all(isinstance(why, str) for why in failed.values())
-        and type(wanted) is int
-        and wanted >= 0
-    )
-
-
-def _difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
-    for key in sorted({*old, *new}):
-        if old.get(key) != new.get(key):
-            if isinstance(old.get(key), dict) and isinstance(new.get(key), dict):
-                return f"{key}: {_difference(old[key], new[key])}"
-            return f"{key} is {old.get(key, 'absent')!r} there and {new.get(key, 'absent')!r} here"
-    return ""

@@ -125,13 +125,7 @@ class FeatureTable:
         Raises:
             InputError: if there are none, or they do not hold the same statistics and proxies.
         """
-        if not rows:
-            raise InputError("no features were given; extract those of at least one network")
-        for i, other in enumerate(rows):
-            if (*other.statistics, *other.scores) != (*rows[0].statistics, *rows[0].scores):
-                raise InputError(
-                    f"the features of network {i} hold other statistics than those of network 0; extract all alike"
-                )
+        _check_alike(rows)
         archs = tuple(archs) if archs is not None else tuple(f"network-{i}" for i in range(len(rows)))
         nodes = [name for features in rows for name in features.nodes]
         names = tuple(dict.fromkeys(nodes))
@@ -191,6 +185,16 @@ class FeatureTable:
             reasons={arch: why for table in tables for arch, why in table.reasons.items()},
             definitions=first.definitions,
         )
+
+
+def _check_alike(rows: Sequence[NodeFeatures]) -> None:
+    if not rows:
+        raise InputError("no features were given; extract those of at least one network")
+    for i, other in enumerate(rows):
+        if (*other.statistics, *other.scores) != (*rows[0].statistics, *rows[0].scores):
+            raise InputError(
+                f"the features of network {i} hold other statistics than those of network 0; extract all alike"
+            )
 
 
 def _selected(offsets: NDArray[np.int64], rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

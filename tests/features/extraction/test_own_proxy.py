@@ -30,7 +30,7 @@ def largest(passes):
 """
 SETTINGS = {
     "statistics": ("l2_norm", "largest"), "scores": ("params", "largest"), "blocks": (),
-    "training.epochs": 3, "model.dim": 16, "model.depth": 1, "members": 1, "beside": (), "pretraining.steps": 2,
+    "training.epochs": 3, "model.dim": 16, "model.depth": 1, "mixers": 1, "others": (), "pretraining.steps": 2,
 }  # fmt: skip
 
 
@@ -82,7 +82,7 @@ def test_work_goes_on_with_the_file_and_the_same_values_come_of_it(tmp_path, wit
     path = tmp_path / "my_proxy.py"
     path.write_text(CODE)
     config = ExtractionConfig("nb201", batch=2, proxies=(f"{path}:largest",))
-    archs = get_space("nb201").sample(3, seed=1)
+    archs = get_space("nb201").sample(3, 1)
     first = build_store(tmp_path / "store", config, archs[:2], workers=1).read()
     without_the_file()
     whole = build_store(tmp_path / "store", config, archs, workers=1).read()
@@ -94,7 +94,7 @@ def test_what_needs_the_file_names_it(tmp_path, without_the_file):
     path = tmp_path / "my_proxy.py"
     path.write_text(CODE)
     config = ExtractionConfig("nb201", batch=2, proxies=(f"{path}:largest",))
-    table = build_store(tmp_path / "store", config, get_space("nb201").sample(2, seed=1), workers=1).read()
+    table = build_store(tmp_path / "store", config, get_space("nb201").sample(2, 1), workers=1).read()
     without_the_file()
     with pytest.raises(InputError, match=r"no proxy 'largest'.*or name the file of one of your own"):
         aggregate_ranks(table.scores)
@@ -109,7 +109,7 @@ def test_a_definition_that_is_damaged_is_not_used(tmp_path, without_the_file):
     path = tmp_path / "my_proxy.py"
     path.write_text(CODE)
     config = ExtractionConfig("nb201", batch=2, proxies=(f"{path}:largest",))
-    build_store(tmp_path / "store", config, get_space("nb201").sample(2, seed=1), workers=1)
+    build_store(tmp_path / "store", config, get_space("nb201").sample(2, 1), workers=1)
     without_the_file()
     manifest = json.loads((tmp_path / "store" / MANIFEST).read_text())
     manifest["definitions"]["largest"]["scale"] = "sideways"

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F
 
+from parzc.features.passes.nodes import Node, depth_first, predecessors
 from parzc.features.passes.passes import Passes
-from parzc.features.passes.trace import Node, Recorder, depth_first, predecessors
+from parzc.features.passes.trace import Recorder
 
 
 def seeded(network_class, *args):
