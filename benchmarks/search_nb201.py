@@ -74,7 +74,7 @@ class Surrogate(Algorithm):
         if len(history) < FIRST:
             return pool.draw(n, rng)
         every = pool.without(()).archs()
-        columns = self.columns(tuple(every), pool)
+        columns = self.columns(tuple(every))
         rows = {arch: row for row, arch in enumerate(every)}
         asked = [rows[trial.arch] for trial in history.complete]
         values = np.array([trial.value for trial in history.complete])
@@ -84,7 +84,7 @@ class Surrogate(Algorithm):
         gain[asked] = -np.inf
         return [every[i] for i in np.argsort(-gain, kind="stable")[:n]]
 
-    def columns(self, archs: tuple[str, ...], pool: Pool) -> NDArray[np.float64]:
+    def columns(self, archs: tuple[str, ...]) -> NDArray[np.float64]:
         raise NotImplementedError
 
     def predict(self, x: Any, y: Any, every: Any, seed: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -96,7 +96,7 @@ class Trees(Surrogate):
 
     name = "trees"
 
-    def columns(self, archs: tuple[str, ...], pool: Pool) -> NDArray[np.float64]:
+    def columns(self, archs: tuple[str, ...]) -> NDArray[np.float64]:
         return encoded(archs)
 
     def predict(self, x: Any, y: Any, every: Any, seed: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -110,7 +110,7 @@ class Operations(Surrogate):
 
     name = "operations"
 
-    def columns(self, archs: tuple[str, ...], pool: Pool) -> NDArray[np.float64]:
+    def columns(self, archs: tuple[str, ...]) -> NDArray[np.float64]:
         return one_hot(archs)
 
     def predict(self, x: Any, y: Any, every: Any, seed: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -129,7 +129,7 @@ class TPE(Algorithm):
     def __init__(self) -> None:
         self.study: optuna.Study | None = None
 
-    def ask(self, history: History, pool: Pool, n: int, rng: np.random.Generator) -> list[str]:
+    def ask(self, history: History, pool: Pool, n: int, rng: np.random.Generator) -> list[str]:  # noqa: ARG002
         if self.study is None:
             sampler = optuna.samplers.TPESampler(seed=int(rng.integers(2**31)))
             self.study = optuna.create_study(direction="maximize", sampler=sampler)
@@ -234,7 +234,9 @@ def encoded(archs: tuple[str, ...]) -> NDArray[np.float64]:
 def one_hot(archs: tuple[str, ...]) -> NDArray[np.float64]:
     """Return which operation each edge has, `(n, 30)`."""
     space = NB201()
-    return np.array([[space.decompose(a)[d.name] == c for d in space.decisions for c in d.choices] for a in archs], float)
+    return np.array(
+        [[space.decompose(a)[d.name] == c for d in space.decisions for c in d.choices] for a in archs], float
+    )
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from parzc.ranker.pretraining import WarmStart
 from parzc.search.algorithms._base import Algorithm, Chosen
 from parzc.search.algorithms._population import Population
 from parzc.search.algorithms._screening import near_the_best, worth_measuring
-from parzc.search.history import Trial, History
+from parzc.search.history import History, Trial
 from parzc.search.pool import Pool
 
 LISTED = 20_000
@@ -156,9 +156,9 @@ class Guided(Algorithm):
         asked = [trial.arch for trial in history.trials if trial.state != "failed"]
         listed = self._listing(pool, asked)
         if listed is not None:
-            if self._cache is None or self._cache[0] != listed:
+            if self._cached(listed) is None:
                 self._cache = listed, Population.of(pool.features(listed), preset, pool.space)
-            return self._cache[1]
+            return self._cached(listed)
         archs = dict.fromkeys([*asked, *self._screened(history, pool, preset, rng)])
         return Population.of(pool.features(list(archs)), preset, pool.space) if archs else None
 
@@ -170,8 +170,12 @@ class Guided(Algorithm):
         if len(whole) > LISTED:
             return None
         every = tuple(sorted({*whole, *asked}))
-        few = len(every) <= self.measured or pool.evaluator is None
-        return every if few or all(pool.evaluator.is_measured(every)) else None
+        if self._cached(every) is not None or len(every) <= self.measured or pool.evaluator is None:
+            return every
+        return every if all(pool.evaluator.is_measured(every)) else None
+
+    def _cached(self, listed: tuple[str, ...]) -> Population | None:
+        return self._cache[1] if self._cache is not None and self._cache[0] == listed else None
 
     def _screened(self, history: History, pool: Pool, preset: Preset, rng: np.random.Generator) -> list[str]:
         """Return the candidates that are to be measured for this `ask`."""
@@ -200,9 +204,7 @@ def _labelled(history: History, population: Population) -> list[Trial]:
     return [trial for trial in history.complete if not trial.epochs and trial.arch in population.row]
 
 
-def fitted(
-    history: History, population: Population, candidates: Sequence[int], preset: Preset, seed: int
-) -> Model:
+def fitted(history: History, population: Population, candidates: Sequence[int], preset: Preset, seed: int) -> Model:
     """Return the ranker fitted to the labels of a history, at the candidates and at the pending trials."""
     trials = _labelled(history, population)
     labels = np.array([trial.value for trial in trials])

@@ -35,6 +35,8 @@ class Local(Algorithm):
         if starts < 1:
             raise InputError(f"local search cannot start from {starts} architectures; set starts to 1 or more")
         self.starts = starts
+        # The functions next to each centre, which are listed once.
+        self._near: dict[str, frozenset[str]] = {}
 
     def ask(self, history: History, pool: Pool, n: int, rng: np.random.Generator) -> list[str]:
         """Return new neighbours of the centre in random order, and random architectures where there are no more."""
@@ -55,7 +57,7 @@ class Local(Algorithm):
             pool: the architectures that may be asked for.
         """
         asked: set[str] = set()
-        near: set[str] = set()
+        near: frozenset[str] = frozenset()
         centre: Trial | None = None
         starting: list[Trial] = []
         for trial in trials:
@@ -69,7 +71,7 @@ class Local(Algorithm):
                 centre = trial
             else:
                 continue
-            near = _functions_near(centre, pool)
+            near = self._functions_near(centre, pool)
         return None if centre is not None and near <= asked else centre
 
     def _best_start(self, starting: Sequence[Trial]) -> Trial | None:
@@ -79,13 +81,15 @@ class Local(Algorithm):
             return None
         return max(done, key=lambda trial: trial.value)
 
+    def _functions_near(self, centre: Trial | None, pool: Pool) -> frozenset[str]:
+        """Return the functions of all neighbours within the budget, whether asked for or not."""
+        if centre is None:
+            return frozenset()
+        if centre.arch not in self._near:
+            near = pool.without(()).neighbours(centre.arch)
+            self._near[centre.arch] = frozenset(pool.space.canonical(arch) for arch in near)
+        return self._near[centre.arch]
+
 
 def _complete(trial: Trial) -> bool:
     return trial.state == "complete"
-
-
-def _functions_near(centre: Trial | None, pool: Pool) -> set[str]:
-    """Return the functions of all neighbours within the budget, whether asked for or not."""
-    if centre is None:
-        return set()
-    return {pool.space.canonical(arch) for arch in pool.without(()).neighbours(centre.arch)}
