@@ -46,9 +46,13 @@ class Model:
 
     @property
     def log_gain(self) -> NDArray[np.float64]:
-        """The logarithm of the expected improvement of each candidate alone."""
-        mean, variance = self.posterior.mean.numpy(), self.posterior.variance.clamp_min(0).numpy()
-        return log_expected_improvement(mean, np.sqrt(variance), self.best)[: self.candidates]
+        """The logarithm of the expected improvement of the label of each candidate alone, its noise included.
+
+        What counts in the end is the best label. With its noise a candidate next to the best ones, where the process is
+        sure, is worth less, and trainings go to where more is to be learned.
+        """
+        mean, variance = self.posterior.mean.numpy(), self.posterior.label_variance.numpy()
+        return log_expected_improvement(mean, np.sqrt(np.maximum(variance, 0.0)), self.best)[: self.candidates]
 
     def choose(self, n: int, preset: Preset, seed: int) -> list[int]:
         """Return the rows of the `n` candidates the best of which is expected to be as good as can be."""
@@ -58,6 +62,7 @@ class Model:
             return [self.rows[short[0]]]
         both = np.concatenate([short, np.arange(self.candidates, len(self.rows))])
         covariance = self.posterior.covariance(torch.from_numpy(both))[:, both].numpy()
+        covariance += float(self.posterior.noise) * np.eye(len(both))
         mean = self.posterior.mean.numpy()[both]
         pending = range(len(short), len(both))
         draws = preset.acquisition.draws
