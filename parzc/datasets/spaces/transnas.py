@@ -20,7 +20,7 @@ averaged over all positions, stands for them. `jigsaw` takes its nine tiles of 6
 import itertools
 import re
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from types import MappingProxyType
 
@@ -28,8 +28,9 @@ import numpy as np
 from torch import nn
 
 from parzc.datasets.spaces._base import Cost, Graph, Slot, Space, Task, initialise
-from parzc.datasets.spaces._cost import count_cost
 from parzc.datasets.spaces._decisions import Choice, Decision, as_generator, checked_choices
+from parzc.datasets.spaces._transnas_costs import Shape, cost_of, residual_block
+from parzc.datasets.spaces._transnas_costs import cell as cell_cost
 from parzc.datasets.spaces._transnas_networks import (
     BLOCKS_PER_LAYER,
     CHANNELS,
@@ -67,20 +68,28 @@ class TransNAS(Space):
     example: str
 
     @abstractmethod
+    def _parts(self, arch: str) -> tuple[str, Callable[[Shape], Cost]]:
+        """Return the types of the layers, and what gives the cost of a block."""
+
+    @abstractmethod
     def _build(self, arch: str, outputs: int, tiles: int) -> TransNASNetwork: ...
 
     def network(self, arch: str, task: str = "", seed: int = 0) -> nn.Module:
         """Build the backbone of `arch` as published and the head of the task, weights drawn from `seed`."""
         target = self.task(task)
-        tiles = TILES.get(target.name.partition("@")[0], 1)
-        return initialise(lambda: self._build(arch, target.classes, tiles), seed)
+        return initialise(lambda: self._build(arch, target.classes, _tiles(target)), seed)
 
     def cost(self, arch: str, task: str = "") -> Cost:
-        """Return the counts of backbone and head, counted on the network; published models hold decoders, too."""
-        return count_cost(lambda: self.network(arch, task), self.task(task))
+        """Return the counts of backbone and head, counted on their parts; published models hold decoders, too."""
+        target = self.task(task)
+        return cost_of(*self._parts(arch), target, _tiles(target))
 
     def _refused(self, arch: object) -> InputError:
         return InputError(f"'{str(arch)[:200]}' is not an arch of {self.name}; write it like '{self.example}'")
+
+
+def _tiles(task: Task) -> int:
+    return TILES.get(task.name.partition("@")[0], 1)
 
 
 def _micro_slots() -> tuple[Slot, ...]:
@@ -147,6 +156,9 @@ class TransNASMicro(TransNAS):
         changes.
         """
         return _write(representatives(OPERATIONS, copies_input=False)[self.parse(arch)])
+
+    def _parts(self, arch: str) -> tuple[str, Callable[[Shape], Cost]]:
+        return MICRO_LAYERS, cell_cost(self.parse(arch))
 
     def _build(self, arch: str, outputs: int, tiles: int) -> TransNASNetwork:
         cell = self.parse(arch)
@@ -252,6 +264,9 @@ class TransNASMacro(TransNAS):
         """Return `arch`: different sequences of layers compute different functions."""
         self.parse(arch)
         return arch
+
+    def _parts(self, arch: str) -> tuple[str, Callable[[Shape], Cost]]:
+        return self.parse(arch), residual_block
 
     def _build(self, arch: str, outputs: int, tiles: int) -> TransNASNetwork:
         return TransNASNetwork(self.parse(arch), ResidualBlock, outputs, tiles)
