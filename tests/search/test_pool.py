@@ -7,6 +7,7 @@ from choice_spaces import PLAIN, STAGED
 from parzc import InputError
 from parzc.datasets import get_space
 from parzc.search import Budget, Pool
+from parzc.search.feasibility import resolved
 
 NB201 = get_space("nb201")
 
@@ -77,17 +78,15 @@ def test_a_space_that_cannot_be_listed_says_so():
 @pytest.mark.parametrize(
     ("space", "budget", "proposals"),
     [
-        (NB201, {"flops": "60%", "params": (8e4, 9e5)}, 4000),
-        (get_space("autoformer-tiny"), {"params": (5e6, 5.9e6), "flops": "90%"}, 3000),
-        (get_space("transnas-macro"), {"flops": (5e8, 4e9)}, 1000),
-        (STAGED, {"params": (30, 700)}, 2000),
+        (NB201, {"flops": "80%", "params": (8e4, 1.3e6)}, 4500),
+        (get_space("autoformer-tiny"), {"params": (5.4e6, 6.6e6), "flops": "90%"}, 3500),
+        (get_space("transnas-macro"), {"flops": (5e8, 6e9)}, 1500),
+        (STAGED, {"params": (30, 700)}, 500),
     ],
     ids=lambda given: getattr(given, "name", ""),
 )
 def test_no_proposal_is_infeasible_or_made_twice(space, budget, proposals):
     """10,000 proposals in four spaces: drawn, mutated, crossed, each checked against the space itself."""
-    from parzc.search.feasibility import resolved
-
     pool = pool_of(space, budget)
     pool = pool.within(resolved(pool.source, pool.budget))
     rng, functions, made = np.random.default_rng(0), set(), list(pool.draw(10, np.random.default_rng(1)))
@@ -106,7 +105,7 @@ def test_no_proposal_is_infeasible_or_made_twice(space, budget, proposals):
             assert function not in functions
             functions.add(function)
             made.append(arch)
-    assert len(made) >= min(proposals, 900)
+    assert len(made) >= proposals
     for arch in made:
         cost = space.cost(arch)
         for bound in pool.budget.bounds:
