@@ -9,8 +9,8 @@ differently. It is a step function of the scores; `diff_kendall` ("DiffKendall")
 scores lowers that loss of a mostly right order, without any change of ranks, until tanh saturates (`alpha |d| >> 1`):
 the loss then equals minus tau and its gradient vanishes.
 
-The paper uses tanh with one alpha of .5 for scores and labels alike, and divides by the number of unordered pairs, which
-only doubles the range. With standardised labels this keeps tanh in its linear zone, where the loss is about
+The paper uses tanh with one alpha of .5 for scores and labels alike, and divides by the number of unordered pairs,
+which only doubles the range. With standardised labels this keeps tanh in its linear zone, where the loss is about
 `-alpha^2 Cov(scores, labels)` and has nothing of a rank correlation; hence the sign of label differences here.
 """
 
