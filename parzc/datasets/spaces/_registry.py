@@ -32,8 +32,8 @@ class UnknownSpace(InputError):
 
 
 def list_spaces() -> list[str]:
-    """Return the names of all search spaces: of this package, registered, of other packages, given by their file."""
-    return list(dict.fromkeys((*_SPACES, *_doors.space_entry_points(), *_OPENED)))
+    """Return the names of all search spaces: of this package, registered, of other packages."""
+    return list(dict.fromkeys((*_SPACES, *_doors.space_entry_points())))
 
 
 def get_space(spec: str | Path | Space) -> Space:
@@ -104,7 +104,7 @@ def read_space(record: Mapping[str, Any], given: str | Path | Space | None, what
         space = get_space(given)
         if name and space.name != name:
             raise UnknownSpace(f"{what} is for the space '{name[:200]}', not for '{space.name}'; give that space")
-        return space
+        return space.reference or space
     if not name:
         return ""
     known = _known(name)
