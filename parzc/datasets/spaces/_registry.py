@@ -6,6 +6,7 @@ from typing import Any
 
 from parzc.datasets.spaces import _doors
 from parzc.datasets.spaces._base import Space
+from parzc.datasets.spaces._references import same_source
 from parzc.datasets.spaces.autoformer import AutoFormerBase, AutoFormerSmall, AutoFormerTiny
 from parzc.datasets.spaces.darts import NDSENAS, NDSPNAS, Darts, NDSAmoeba, NDSDarts, NDSNASNet
 from parzc.datasets.spaces.nats_sss import NATSSize
@@ -126,7 +127,8 @@ def register_space(space: type[Space]) -> type[Space]:
     missing = sorted(getattr(space, "__abstractmethods__", ()))
     if missing:
         raise InputError(f"{space.__name__} lacks {', '.join(missing)}; define what Space asks for")
-    if _SPACES.get(space.name, space) is not space:
+    known = _SPACES.setdefault(space.name, space)
+    # A script whose file is imported once more, because it was given as a reference, registers its classes again.
+    if known is not space and not (_doors.importing() and same_source(known, space)):
         raise InputError(f"there is a search space '{space.name}' already; choose another name")
-    _SPACES[space.name] = space
     return space
