@@ -1,7 +1,7 @@
 """Extraction over spaces from outside the package: where workers find them, and nodes without a slot."""
 
 import pytest
-from choice_spaces import PLAIN, build_plain
+from choice_spaces import STAGED, build_plain
 
 from parzc import Choices
 from parzc.datasets import Slot
@@ -29,13 +29,15 @@ def test_a_space_of_this_session_works_in_this_process_alone(tmp_path):
     assert len(store) == 24 and "space_reference" not in store.manifest
     assert store.read().scores["params"].tolist() == [space.cost(arch).params for arch in store.archs]
     for options in ({"workers": 2}, {"workers": 1, "engine": "ray"}):
-        with pytest.raises(InputError, match="no other process can find the space 'here', .* with 1 worker of this"):
+        with pytest.raises(InputError, match=r"no other process can find the space 'here', .* with 1 worker of this"):
             build_store(tmp_path / "two", config(space), space.archs(), **options)
 
 
 def test_two_workers_find_an_object_of_a_module(tmp_path):
-    store = build_store(tmp_path, config(PLAIN), PLAIN.archs() * 2, workers=2)
-    assert store.manifest["space_reference"] == "choice_spaces:PLAIN" and len(store) == 12
+    archs = STAGED.sample(40, 0)  # more than one chunk
+    store = build_store(tmp_path, ExtractionConfig(STAGED, "shapes@4", 2, proxies=CHEAP), archs, workers=2)
+    assert store.manifest["space_reference"] == "choice_spaces:STAGED" and store.archs == tuple(sorted(archs))
+    assert store.read().scores["params"].tolist() == [STAGED.cost(arch).params for arch in store.archs]
 
 
 def test_a_file_that_is_gone_is_said_by_the_worker(tmp_path):
