@@ -96,7 +96,7 @@ def test_files_without_a_table(write, tmp_path):
     refuse(write("architecture,acc\nx,1\n"), "{} has no column 'arch'; columns there: architecture, acc")
     refuse(write("arch;acc\nx;1\n"), "{} has no column 'arch'; columns there: arch;acc")
     refuse(write("arch,acc\n"), "{} holds no rows; give a table with at least one architecture")
-    refuse(write(f"arch\n{A}\n"), "{} has no label column; add a column of numbers beside 'arch'")
+    refuse(write(f"arch\n{A}\n"), "{} has no label column; add a column of numbers next to 'arch'")
     refuse(write(f"arch,a,a\n{A},1,2\n"), "{} has more than one column 'a'; rename or remove one")
     refuse(
         write("x", "t.xlsx"), "{} has no format known for nb201; give one of: .csv, .csv.gz, .parquet, NATS-Bench .*"
