@@ -116,6 +116,12 @@ class FeatureStore:
         return definitions
 
     @property
+    def origins(self) -> dict[str, str]:
+        """Return the proxies that did not come with parzc, and the file or module that each was loaded from."""
+        origins = self.manifest.get("origins", {})
+        return {str(k): str(v) for k, v in origins.items()} if isinstance(origins, dict) else {}
+
+    @property
     def failed(self) -> dict[str, str]:
         """Return the architectures that could not be extracted, and why; those that could be later are left out."""
         failed: dict[str, str] = self.manifest.get("failed", {})
