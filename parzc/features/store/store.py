@@ -222,7 +222,7 @@ class FeatureStore:
     def set_aside_damaged(self, archs: Sequence[str] | None = None) -> list[tuple[str, str]]:
         """Look at every byte of the shards that hold `archs` (all shards, if not given); rename those that are damaged.
 
-        What they held is not in the store any more, and is extracted again by whoever asks for it.
+        What they held is not in the store any more; the next extraction that asks for it computes it again.
 
         Returns:
             The name of each damaged shard, and its new name.
