@@ -85,6 +85,12 @@ class ExtractionConfig:
         extraction = {key: manifest[key] for key in ("task", "batch", "batches", "data", "seed", "initialisation")}
         return {info.name: record(info) | extraction for info in resolve(self.proxies or None)}
 
+    def origins(self) -> dict[str, dict[str, str]]:
+        """Return the manifest's entry of proxies that do not come with parzc: where each is found, by name."""
+        found = {info.name: reference(info) for info in resolve(self.proxies or None)}
+        origins = {name: where for name, where in found.items() if where != name}
+        return {"origins": origins} if origins else {}
+
     def extraction(self) -> Extraction:
         """Return the work that a worker does on each chunk of architectures.
 
@@ -180,7 +186,7 @@ def build_store(
     for old, new in store.set_aside_damaged(wanted):
         say(f"{old} in {path} is damaged; it is set aside as {new}, and what it held is extracted again", progress)
     place = {key: value for key, value in recorded_space(space).items() if key != "space"}
-    store.note(wanted=len(wanted), **place)
+    store.note(wanted=len(wanted), **place, **config.origins())
     todo = store.lacking(wanted)
     chunks = Chunks(todo, CHUNK, store)
     if isinstance(runner, LocalEngine) and len(todo) <= CHUNK:

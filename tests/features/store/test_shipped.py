@@ -18,7 +18,7 @@ ARCHS = [
     "|none~0|+|none~0|none~1|+|nor_conv_1x1~0|none~1|none~2|",
     "|nor_conv_1x1~0|+|none~0|nor_conv_3x3~1|+|skip_connect~0|avg_pool_3x3~1|nor_conv_1x1~2|",
 ]
-"""Nothing, no weights in the cells, one convolution, three of both sizes beside a skip and a pooling."""
+"""Nothing, no weights in the cells, one convolution, three of both sizes with a skip and a pooling."""
 
 LEFT_OUT = {"nasi", "gsnr_mean", "gsnr_variance", "xi_gsnr_variance"}
 """Statistics that are squares of `grad_norm`, or rows of an ablation: they would take the files over 25 MB."""
