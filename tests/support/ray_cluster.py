@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 import uuid
+from contextlib import chdir
 from pathlib import Path
 
 import ray
@@ -22,21 +23,22 @@ NODE = {"num_cpus": 1, "object_store_memory": MEMORY, "include_dashboard": False
 
 
 class Noted:
-    """Extraction that leaves a file when it begins a chunk, named after its node, and takes its time."""
+    """Extraction that notes its working directory when it begins a chunk, in a file named after its node."""
 
     def __init__(self, extraction, folder):
         self.extraction, self.folder = extraction, folder
 
     def __call__(self, archs):
         node = ray.get_runtime_context().get_node_id()
-        (self.folder / f"{node}.{uuid.uuid4().hex}").write_text(str(os.getpid()))
+        (self.folder / f"{node}.{uuid.uuid4().hex}").write_text(os.getcwd())
         time.sleep(0.1)
         return self.extraction(archs)
 
 
 def main(store, folder, archs):
     cluster = Cluster(initialize_head=True, head_node_args=NODE)
-    second = cluster.add_node(num_cpus=1, object_store_memory=MEMORY)
+    with chdir("/"):  # as on another machine, where relative paths lead elsewhere
+        second = cluster.add_node(num_cpus=1, object_store_memory=MEMORY)
     cluster.wait_for_nodes()
     original = ExtractionConfig.extraction
     ExtractionConfig.extraction = lambda self: Noted(original(self), folder)
@@ -57,6 +59,7 @@ def main(store, folder, archs):
     build_store(store, config, archs, engine="ray", address=cluster.address)
     killer.join(timeout=60)
     begun = [path.name.split(".")[0] for path in folder.iterdir()]
+    (seen["folder"],) = {path.read_text() for path in folder.glob(f"{second.node_id}.*")}
     print(json.dumps(seen | {
         "here": sum(node != second.node_id for node in begun), "there": sum(node == second.node_id for node in begun),
     }))  # fmt: skip

@@ -40,12 +40,14 @@ def run(*command):
     return done.stdout
 
 
+@pytest.mark.slow("a cluster of two nodes has to start, and one of them to be missed")
 @needs_ray
 def test_a_node_that_is_killed_in_the_middle_costs_nothing(reference, tmp_path):
     (tmp_path / "notes").mkdir()
     script = str(Path(__file__).resolve().parents[2] / "support" / "ray_cluster.py")
     printed = run(script, str(tmp_path / "store"), str(tmp_path / "notes"), json.dumps(ARCHS))
     seen = json.loads(printed.splitlines()[-1])
+    assert seen["folder"] == "/", "the other node has another working directory, and found the notes by their path"
     chunks = 50 - LAST + PARTS * LAST  # of 4 architectures, the last ones in parts
     assert seen["killed"] and seen["stored"] < chunks - 1, "the node was killed in the middle"
     assert seen["there"] >= 2 and seen["here"] > 0 and chunks < seen["here"] + seen["there"] <= chunks + 2
@@ -66,6 +68,7 @@ main(["nb201", sys.argv[1], "--archs", sys.argv[2], "--batch", "2", "--proxies",
 """
 
 
+@pytest.mark.slow("a Ray has to start")
 @needs_ray
 def test_a_ray_is_started_where_no_address_is_given(reference, tmp_path):
     (tmp_path / "archs.txt").write_text("\n".join(ARCHS[:40]))
