@@ -1,6 +1,6 @@
 """Extracts on a Ray cluster of two nodes of this machine and kills one in the middle; prints what happened as json.
 
-`python ray_cluster.py STORE FOLDER ARCHS`, where FOLDER is for notes of which node did which chunk.
+`python ray_cluster.py STORE FOLDER ARCHS SPACE`, where FOLDER is for notes of which node did which chunk.
 """
 
 import json
@@ -35,7 +35,7 @@ class Noted:
         return self.extraction(archs)
 
 
-def main(store, folder, archs):
+def main(store, folder, archs, space):
     cluster = Cluster(initialize_head=True, head_node_args=NODE)
     with chdir("/"):  # as on another machine, where relative paths lead elsewhere
         second = cluster.add_node(num_cpus=1, object_store_memory=MEMORY)
@@ -55,7 +55,7 @@ def main(store, folder, archs):
 
     killer = threading.Thread(target=kill, daemon=True)
     killer.start()
-    config = ExtractionConfig("nb201", batch=2, proxies=("params", "l2_norm"))
+    config = ExtractionConfig(space, batch=2, proxies=("params", "l2_norm"))
     build_store(store, config, archs, engine="ray", address=cluster.address)
     killer.join(timeout=60)
     begun = [path.name.split(".")[0] for path in folder.iterdir()]
@@ -67,4 +67,4 @@ def main(store, folder, archs):
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]), json.loads(sys.argv[3]))
+    main(Path(sys.argv[1]), Path(sys.argv[2]), json.loads(sys.argv[3]), sys.argv[4])
