@@ -97,6 +97,7 @@ class Holds:
         return os.getpid()
 
 
+@pytest.mark.slow("loky looks at the memory of a worker once a second")
 def test_a_worker_that_grows_is_replaced_and_one_that_had_much_to_do_is_not():
     def pid(passing, lasting):
         future = worker.submit([passing, lasting])
@@ -125,7 +126,7 @@ def test_a_worker_that_ended_for_want_of_work_begins_anew(monkeypatch):
 
 def _slowly(n):
     for i in range(n):
-        time.sleep(3.0 * bool(i))
+        time.sleep(2.0 * bool(i))
         yield i
 
 
