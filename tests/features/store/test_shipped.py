@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from helpers import CONVOLUTIONAL
+from recomputed import assert_recomputed
 
 from parzc.datasets import get_space
 from parzc.errors import InputError
@@ -106,13 +107,7 @@ def test_recomputing_gives_the_same_numbers(store, config, tmp_path):
     assert [there.names[i] for i in there.node] == [here.names[i] for i in here.node]
     np.testing.assert_array_equal(there.fields, here.fields)
     assert there.reasons == here.reasons and list(there.reasons) == [ARCHS[0]]
-    # Convolutions in float32 are added up in another order on another processor. `plain` is a signed sum, zero but for
-    # rounding wherever batch norm follows, so it is compared with the size of the largest.
-    for got, expected in ((here.statistics, there.statistics), (here.scores, there.scores)):
-        for name, values in expected.items():
-            size = np.abs(values[np.isfinite(values)]).max()
-            tolerance = 1e-3 if name == "plain" else 1e-5
-            np.testing.assert_allclose(got[name], values, rtol=1e-2, atol=tolerance * size, err_msg=name)
+    assert_recomputed(here, there)
     assert np.isneginf(there.statistics["synflow"]).any() and np.isnan(there.scores["synflow"][0])
 
 
