@@ -207,10 +207,10 @@ EXTRACT = Extraction._extract
 def test_an_arch_that_fails_is_recorded_and_the_others_go_on(tmp_path, monkeypatch, capsys):
     bad = {ARCHS[3]: "one", ARCHS[20]: "two"}
 
-    def extract(self, arch):
+    def extract(self, space, arch):
         if arch in bad:
             raise RuntimeError(f"fault\nnumber {bad[arch]}")
-        return EXTRACT(self, arch)
+        return EXTRACT(self, space, arch)
 
     monkeypatch.setattr(Extraction, "_extract", extract)
     store = build_store(tmp_path, CONFIG, ARCHS, workers=1, progress=True)
