@@ -51,4 +51,5 @@ def test_recomputing_gives_the_same_numbers(store, config, tmp_path):
     there, here = store.read([arch]), build_store(tmp_path, config, [arch], workers=1).read([arch])
     assert [there.names[i] for i in there.node] == [here.names[i] for i in here.node]
     assert there.reasons == here.reasons
-    assert_recomputed(here, there)
+    # The last batch norm makes the gradients of a batch sum to zero, and `knas` is their sum.
+    assert_recomputed(here, there, rounding={"knas"})
