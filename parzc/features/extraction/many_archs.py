@@ -189,13 +189,18 @@ def build_store(
     store.note(wanted=len(wanted), **place, **config.origins())
     todo = store.lacking(wanted)
     chunks = Chunks(todo, CHUNK, store)
-    if isinstance(runner, LocalEngine) and len(todo) <= CHUNK:
-        runner = LocalEngine(1)  # a process would take longer to start than to work
-    if not (isinstance(runner, LocalEngine) and runner.workers == 1):
-        findable(space)
+    runner = _suited(runner, len(todo), space)
     with Progress(len(wanted), done=len(wanted) - len(todo), shown=progress) as shown:
         _Keeper(store, shown).run(runner, extraction, chunks)
     return FeatureStore.open(path)
+
+
+def _suited(runner: Engine, todo: int, space: Space) -> Engine:
+    """Return the engine, or this process for little work; other processes have to be able to find the space."""
+    if isinstance(runner, LocalEngine) and (runner.workers == 1 or todo <= CHUNK):
+        return LocalEngine(1)  # a process would take longer to start than to work
+    findable(space)
+    return runner
 
 
 def _space(config: ExtractionConfig) -> Space:
