@@ -197,7 +197,7 @@ class CellSpace(Space):
     def decompose(self, arch: str) -> dict[str, Choice]:
         """Return operation and source of both edges of each node, and width and depth where the space varies them.
 
-        Nodes that are read by others, and concatenated all the same, are not told from those that are not.
+        Whether a node that others read is concatenated, too, is not kept.
 
         Raises:
             InputError: if `arch` is not in the space, or has a width or depth that the space does not draw.

@@ -73,7 +73,7 @@ class AutoFormer(Space):
             "output",
         )
         self.decisions = self._decisions()
-        # All layers have one resolution; what tells apart the weights of one layer are its parts.
+        # All layers have one resolution; the parts of a layer take the place of stages.
         names = [(i, stage, part) for i in range(max(self.depths)) for stage, part in enumerate(PARTS)]
         layers = [Slot(f"layers.{i}.{part}", f"layer {i}", stage, i + 1) for i, stage, part in names]
         last = Slot("classifier", "classifier", 0, max(self.depths) + 1, False)
