@@ -156,7 +156,7 @@ def _only_column(name: str, columns: tuple[str, ...]) -> str:
     if not columns:
         raise InputError(f"{name} has no label column; add a column of numbers next to 'arch'")
     if len(columns) > 1:
-        raise InputError(f"{name} has several label columns; name one as the target: {_listed(columns)}")
+        raise InputError(f"{name} has several label columns; name one with --target: {_listed(columns)}")
     return columns[0]
 
 

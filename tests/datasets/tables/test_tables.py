@@ -58,7 +58,7 @@ def test_csv_as_editors_and_pandas_write_it(write, tmp_path):
 
 def test_target_chooses_among_the_label_columns(write):
     path = write(f"index,valid,arch,test\n0,1,{A},3\n1,,{B},4\n")
-    refuse(path, "{} has several label columns; name one as the target: index, valid, test")
+    refuse(path, "{} has several label columns; name one with --target: index, valid, test")
     table = load_table(str(path), space=SPACE, target="test")
     assert list(table.labels) == [3, 4]
     np.testing.assert_array_equal(table.column("valid"), [1, np.nan])
