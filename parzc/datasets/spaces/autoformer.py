@@ -194,12 +194,12 @@ class AutoFormer(Space):
         heads = tuple(int(number) for number in generator.choice(self.heads, depth))
         return str(Shape(int(generator.choice(self.embed_dims)), ratios, heads))
 
-    def mutate(self, arch: str, rng: np.random.Generator | int) -> str:
+    def mutate(self, arch: str, seed: np.random.Generator | int) -> str:
         """Return the subnet with another width, another depth, or another MLP ratio or number of heads in one layer.
 
         A deeper one repeats choices of random layers behind the last; a shallower one loses its last layers.
         """
-        shape, generator = self.parse(arch), as_generator(rng)
+        shape, generator = self.parse(arch), as_generator(seed)
         depth = len(shape.num_heads)
         place = int(generator.integers(2 + 2 * depth))
         if place == 0:

@@ -15,7 +15,7 @@ from parzc.datasets.spaces.nb201 import NB201
 from parzc.errors import InputError
 
 SPACE = get_space("nb201")
-A, B, C = SPACE.sample(3, rng=0)
+A, B, C = SPACE.sample(3, seed=0)
 
 
 @pytest.fixture
@@ -137,7 +137,7 @@ def test_parquet(tmp_path):
 @given(st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1, max_size=20), st.booleans())
 def test_labels_survive_to_the_last_bit(tmp_path_factory, labels, as_csv):
     path = tmp_path_factory.mktemp("bits") / ("t.csv" if as_csv else "t.parquet")
-    frame = pd.DataFrame({"arch": SPACE.sample(len(labels), rng=1), "acc": labels})
+    frame = pd.DataFrame({"arch": SPACE.sample(len(labels), seed=1), "acc": labels})
     frame.to_csv(path, index=False) if as_csv else frame.to_parquet(path)
     table = load_table(path, space=SPACE)
     assert table.labels.tobytes() == np.array(labels, dtype=np.float64).tobytes()
