@@ -316,7 +316,7 @@ def test_a_mutation_is_another_architecture_that_differs_in_one_decision(name):
 def test_drawn_architectures_are_written_as_they_are_read(name):
     space = SPACES[name]
     archs = space.sample(50, seed=2)
-    assert len(set(archs)) == 50 and archs == space.sample(50, rng=2) != space.sample(50, seed=3)
+    assert len(set(archs)) == 50 and archs == space.sample(50, seed=2) != space.sample(50, seed=3)
     for arch in archs:
         genotype = space.parse(arch)
         assert str(genotype) == arch and space.canonical(space.canonical(arch)) == space.canonical(arch)
