@@ -1,0 +1,1 @@
+"""Find good architectures with few trainings: ask, train, tell."""
