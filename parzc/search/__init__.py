@@ -1,1 +1,1 @@
-"""Find good architectures with few trainings: ask, train, tell."""
+"""Search: asks for architectures to train, under hard budgets, and learns from their accuracies."""
