@@ -15,16 +15,17 @@ HIDDEN = 0.25
 """Values below the best so far after this part of the trainings do not stretch the scale."""
 
 Trials = Sequence[Mapping[str, Any]]
+Curve = NDArray[np.float64]
 
 
-def best_so_far(trials: Trials) -> NDArray[np.float64]:
+def best_so_far(trials: Trials) -> Curve:
     """Return the best value among the first 1, 2, ... trials, `(len(trials),)`; NaN before the first value."""
     values = [_number(trial["value"]) if _counts(trial) else -np.inf for trial in trials]
     best = np.maximum.accumulate(np.array(values, dtype=np.float64)) if values else np.empty(0)
     return np.where(np.isfinite(best), best, np.nan)
 
 
-def report_so_far(trials: Trials) -> NDArray[np.float64]:
+def report_so_far(trials: Trials) -> Curve:
     """Return the reported figure of the trial with the best value among the first 1, 2, ... trials, NaN where none."""
     reported, best, current = [], -np.inf, np.nan
     for trial in trials:
@@ -34,7 +35,7 @@ def report_so_far(trials: Trials) -> NDArray[np.float64]:
     return np.array(reported, dtype=np.float64)
 
 
-def seconds_so_far(trials: Trials) -> NDArray[np.float64]:
+def seconds_so_far(trials: Trials) -> Curve:
     """Return the seconds that the first 1, 2, ... trials took together; NaN where those of one are not known."""
     return np.cumsum(np.array([_number(trial["seconds"]) for trial in trials], dtype=np.float64))
 
@@ -55,13 +56,13 @@ def search_figure(record: Mapping[str, Any], cost: str = "") -> Figure:
         record: content of `search.json`.
         cost: the second objective; the front of value and cost is drawn where it is given.
     """
-    runs = [seed["trials"] for seed in record["seeds"]]
-    timed = all(np.isfinite(seconds_so_far(trials)).all() and len(trials) for trials in runs)
+    runs = [seed["trials"] for seed in record["seeds"] if seed["trials"]]
+    timed = bool(runs) and all(np.isfinite(seconds_so_far(trials)).all() for trials in runs)
     panels = 1 + timed + bool(cost)
     figure = Figure(figsize=(6.2 * panels, 4.4), dpi=110, layout="constrained")
     axes: list[Axes] = list(figure.subplots(1, panels, squeeze=False).flat)
     name = record["target"] or "value"
-    _draw_curves(axes[0], runs, [np.arange(1, len(trials) + 1) for trials in runs], record["report"])
+    _draw_curves(axes[0], runs, [np.arange(1.0, len(trials) + 1) for trials in runs], record["report"])
     axes[0].set(xlabel="trainings", ylabel=name)
     axes[0].xaxis.set_major_locator(MaxNLocator(integer=True))
     if timed:
@@ -80,7 +81,7 @@ def search_figure(record: Mapping[str, Any], cost: str = "") -> Figure:
 def _title(record: Mapping[str, Any], runs: Sequence[Trials]) -> str:
     budget = ", ".join(f"{quantity} {bound}" for quantity, bound in record["budget"].items())
     what = f"{record['space']}, {record['algorithm']}{f', {budget}' if budget else ''}"
-    best = [best_so_far(trials)[-1] for trials in runs if len(trials)]
+    best = [best_so_far(trials)[-1] for trials in runs]
     count = max(map(len, runs), default=0)
     if not np.isfinite(best).any():
         return f"{what}: no value in {count} trainings"
@@ -88,8 +89,10 @@ def _title(record: Mapping[str, Any], runs: Sequence[Trials]) -> str:
     return f"{what}: best {np.nanmean(best):.5g}{spread} in {count} training{'s' * (count != 1)}"
 
 
-def _draw_curves(axis: Axes, runs: Sequence[Trials], places: Sequence[NDArray[Any]], report: str | None) -> None:
+def _draw_curves(axis: Axes, runs: Sequence[Trials], places: Sequence[Curve], report: str | None) -> None:
     """Draw values and the best so far of one seed, or of each seed and their mean, over `places` (one per trial)."""
+    if not runs:
+        return
     single, curves = len(runs) == 1, [best_so_far(trials) for trials in runs]
     if single:
         _draw_values(axis, runs[0], places[0])
@@ -110,7 +113,7 @@ def _draw_curves(axis: Axes, runs: Sequence[Trials], places: Sequence[NDArray[An
     axis.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=4, frameon=False)
 
 
-def _draw_values(axis: Axes, trials: Trials, places: NDArray[Any]) -> None:
+def _draw_values(axis: Axes, trials: Trials, places: Curve) -> None:
     of_state = {
         state: [i for i, trial in enumerate(trials) if trial["state"] == state] for state in ("complete", "failed")
     }
@@ -125,19 +128,19 @@ def _draw_values(axis: Axes, trials: Trials, places: NDArray[Any]) -> None:
         )  # fmt: skip
 
 
-def _mean(places: Sequence[NDArray[Any]], curves: Sequence[NDArray[np.float64]]) -> tuple[NDArray[Any], NDArray[Any]]:
+def _mean(places: Sequence[Curve], curves: Sequence[Curve]) -> tuple[Curve, Curve]:
     """Return where curves change, and their mean there, from where all have begun to where the first ends."""
     grid = np.unique(np.concatenate(places))
     rows = []
     for place, curve in zip(places, curves, strict=True):
         at = np.searchsorted(place, grid, side="right") - 1
-        rows.append(np.where((at >= 0) & (grid <= place[-1:].max(initial=-np.inf)), curve[np.maximum(at, 0)], np.nan))
+        rows.append(np.where((at >= 0) & (grid <= place[-1]), curve[np.maximum(at, 0)], np.nan))
     return grid, np.mean(rows, axis=0)
 
 
-def _zoom(axis: Axes, runs: Sequence[Trials], curves: Sequence[NDArray[np.float64]]) -> None:
+def _zoom(axis: Axes, runs: Sequence[Trials], curves: Sequence[Curve]) -> None:
     """Let the scale begin where the searches are after the first part of their trainings, and count what is below."""
-    early = [curve[int(HIDDEN * len(curve))] for curve in curves if len(curve)]
+    early = [curve[int(HIDDEN * len(curve))] for curve in curves]
     if not np.isfinite(early).any():
         return
     values = [trial["value"] for trial in itertools.chain(*runs) if trial["state"] == "complete"]
@@ -149,8 +152,8 @@ def _zoom(axis: Axes, runs: Sequence[Trials], curves: Sequence[NDArray[np.float6
     below = sum(value < bottom for value in values)
     if below and len(runs) == 1:
         axis.text(
-            0.99, 0.02, f"{below} training{'s' * (below > 1)} below the scale", transform=axis.transAxes, fontsize=8,
-            ha="right", color="#555555",
+            0.99, 0.06, f"{below} training{'s' * (below > 1)} below the scale", transform=axis.transAxes, fontsize=8,
+            ha="right", color="#555555", zorder=6, bbox={"color": "white", "alpha": 0.8, "pad": 1},
         )  # fmt: skip
 
 
@@ -162,4 +165,5 @@ def _draw_front(axis: Axes, runs: Sequence[Trials], cost: str) -> None:
         front = points[np.lexsort((-points[:, 1], points[:, 0]))]
         front = front[np.diff(np.maximum.accumulate(front[:, 1]), prepend=-np.inf) > 0]
         axis.step(*front.T, where="post", color=BEST, lw=1.8, marker="o", ms=4, label=None if number else "front")
+    _zoom(axis, runs, [best_so_far(trials) for trials in runs])
     axis.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=2, frameon=False)
