@@ -103,6 +103,19 @@ class Budget:
             given = _read_texts([given] if isinstance(given, str) else given)
         return cls(space, [_read_bound(name, bound) for name, bound in given.items()], task)
 
+    def recording(self, measures: Mapping[str, Measure]) -> "Budget":
+        """Return a budget of the same bounds that records further quantities, by name.
+
+        Raises:
+            InputError: if a quantity is counted already, or not given by a function.
+        """
+        for name, measure in measures.items():
+            if name in self.quantities or not callable(measure):
+                raise InputError(
+                    f"the cost '{name}' is counted already, or no function; give another name and a function"
+                )
+        return Budget(self.space, self.bounds, self.task, {**self._measures, **measures})
+
     def with_bounds(self, bounds: Sequence[Bound]) -> "Budget":
         """Return a budget of other bounds for the same quantities; what was counted is shared."""
         other = Budget(self.space, bounds, self.task, self._measures)

@@ -24,10 +24,12 @@ class Trial:
     Args:
         number: order in which it was asked for, from 0; one that a dead worker left is asked for again with its number.
         arch: the architecture.
-        function: its canonical form; no two trials of a search have the same.
+        function: its canonical form; no two trials of a search have the same, unless the later one was asked for at a
+            higher fidelity.
         state: `running`, `complete` or `failed`.
         value: accuracy in any unit, bigger is better; NaN unless complete.
         epochs: fidelity of the value; 0 for the full training.
+        asked_epochs: fidelity that was asked for; 0 for the full training.
         seconds: that the training took; NaN where nobody recorded them.
         costs: by name: `params`, `flops` (multiply-accumulates), `n_layers`, and the budgeted callables.
         attached: whether it is a training that existed before the search.
@@ -41,6 +43,7 @@ class Trial:
     state: str
     value: float = math.nan
     epochs: float = 0.0
+    asked_epochs: float = 0.0
     seconds: float = math.nan
     costs: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
     attached: bool = False
@@ -92,8 +95,17 @@ class History:
 
     @cached_property
     def functions(self) -> frozenset[str]:
-        """Canonical forms of all trials, whatever their state: none of these is asked for again."""
-        return frozenset(trial.function for trial in self.trials)
+        """Canonical forms of all trials that were asked for at full fidelity, whatever their state."""
+        return self.functions_at(0)
+
+    def functions_at(self, epochs: float) -> frozenset[str]:
+        """Canonical forms that are not asked for again at a fidelity: they were at this or a higher one.
+
+        Args:
+            epochs: the fidelity; 0 for the full training.
+        """
+        level = fidelity(epochs)
+        return frozenset(trial.function for trial in self.trials if fidelity(trial.asked_epochs) >= level)
 
     @property
     def best(self) -> Trial | None:
@@ -122,6 +134,11 @@ class History:
         signs = [-1.0 if name == LABEL else 1.0 for name in objectives]
         losses = np.array([[s * t.objective(n) for s, n in zip(signs, objectives, strict=True)] for t in full])
         return [full[i] for i in non_dominated(losses.reshape(len(full), len(objectives)))]
+
+
+def fidelity(epochs: float) -> float:
+    """Return a number that grows with the fidelity: infinity for the full training, which has 0 epochs."""
+    return epochs or math.inf
 
 
 def non_dominated(losses: NDArray[np.float64]) -> list[int]:

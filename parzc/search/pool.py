@@ -68,6 +68,12 @@ class Pool:
         other.taken = frozenset(taken)
         return other
 
+    def within(self, budget: Budget) -> "Pool":
+        """Return the candidates that keep another budget."""
+        other = self.without(self.taken)
+        other.budget, other._lists = budget, {k: v for k, v in self._lists.items() if k != "feasible"}
+        return other
+
     @property
     def listed(self) -> bool:
         """Whether `archs` lists all candidates: those of a given list, or of a space that is small enough."""
