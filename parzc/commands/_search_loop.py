@@ -3,11 +3,10 @@
 import threading
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import replace
 
 from parzc.errors import InputError
 from parzc.search import Search
-from parzc.search.history import FAILED, Trial
+from parzc.search.history import Trial
 from parzc.search.training import Outcome
 
 Train = Callable[[Trial, threading.Event], Outcome]
@@ -57,6 +56,7 @@ class Loop:
 
         Raises:
             InputError: if three trainings in a row have failed.
+            KeyboardInterrupt: if it was interrupted.
         """
         stop = threading.Event()
         with ThreadPoolExecutor(self.jobs) as pool:
@@ -93,8 +93,7 @@ class Loop:
         if outcome.interrupted:
             return
         if outcome.reason:
-            self.search.fail(trial, outcome.reason)
-            self.ended(replace(trial, state=FAILED, reason=outcome.reason, seconds=outcome.seconds))
+            self.ended(self.search.fail(trial, outcome.reason, seconds=outcome.seconds))
             self._failures += 1
         else:
             epochs = self._fidelity(trial, outcome)

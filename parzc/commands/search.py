@@ -39,6 +39,9 @@ def run(config: SearchConfig) -> None:
         try:
             for seed in range(config.seeds):
                 _search(config, space, labels, folder, seed)
+        except KeyboardInterrupt:
+            print("\nthe same command goes on from here", flush=True)
+            raise
         finally:
             folder.write_report()
     for line in folder.closing():
@@ -94,6 +97,9 @@ def _search(config: SearchConfig, space: Space, labels: Labels, folder: RunFolde
         loop.run()
     finally:
         folder.update(search)
+    count = sum(not trial.attached for trial in search.history.trials)
+    if count < config.trainings:
+        print(f"no other architecture can be asked for: {count} trainings instead of {config.trainings}", flush=True)
     ranker = getattr(search.algorithm, "ranker_", None)
     if ranker is not None:
         ranker.save(folder.out / "ranker")
