@@ -3,6 +3,7 @@
 from parzc.search.budgets import Budget
 from parzc.search.history import History, Trial
 from parzc.search.pool import Pool
+from parzc.search.sampler import Sampler
 from parzc.search.search import Search
 
-__all__ = ["Budget", "History", "Pool", "Search", "Trial"]
+__all__ = ["Budget", "History", "Pool", "Sampler", "Search", "Trial"]

@@ -210,10 +210,10 @@ def parameters_of(space: Space, arch: str) -> Parameters:
         chosen = space.decompose(arch)
     except InputError:  # a published architecture that the space would not draw
         return {}, {}
-    distributions = {d.name: CategoricalDistribution([_plain(c) for c in d.choices]) for d in space.decisions}
-    return {name: _plain(choice) for name, choice in chosen.items()}, {name: distributions[name] for name in chosen}
+    distributions = {d.name: CategoricalDistribution([plain(c) for c in d.choices]) for d in space.decisions}
+    return {name: plain(choice) for name, choice in chosen.items()}, {name: distributions[name] for name in chosen}
 
 
-def _plain(choice: Any) -> Any:
+def plain(choice: Any) -> Any:
     """Return a choice as Optuna keeps it: tuples as text."""
     return str(choice) if isinstance(choice, tuple) else choice

@@ -11,16 +11,15 @@ import optuna
 
 from parzc.datasets import Space, get_space
 from parzc.errors import InputError
-from parzc.features.extraction.progress import say
 from parzc.search.algorithms import Algorithm, get_algorithm
 from parzc.search.asking import Asker
 from parzc.search.board import opened
 from parzc.search.budgets import Budget, Given, Measure
 from parzc.search.evaluator import Evaluator
-from parzc.search.feasibility import overview, resolved
 from parzc.search.history import COMPLETE, LABEL, History, Trial
 from parzc.search.identity import check_objectives, identity
 from parzc.search.pool import Pool
+from parzc.search.start import candidates
 from parzc.tuning.storage import Location
 
 JOURNAL, FEATURES = "study.journal", "features"
@@ -99,14 +98,9 @@ class Search:
         reads = self.algorithm.proxies(self.space)
         kept = home and home / FEATURES
         evaluator = Evaluator(self.space, task, kept, features, reads, workers, engine, progress)
-        asked = Budget.parse(self.space, budget, task).recording(costs or {})
-        every = Pool(self.space, asked, task, archs=archs, evaluator=evaluator)
-        self.budget = resolved(every.source, asked)
-        self._pool = every.within(self.budget)
+        self._pool, self.overview = candidates(self.space, budget, costs, task, archs, evaluator, progress)
+        self.budget = self._pool.budget
         check_objectives(self.objectives, self.budget)
-        self.overview = overview(self._pool.source, self.budget)
-        for quantity in self.overview:
-            say(str(quantity), progress)
         record = identity(self.space, task, self.budget, self.algorithm, settings or {}, self.objectives, seed, archs)
         where = storage if storage is not None else home and home / JOURNAL
         self._board = opened(self.space, where, study, record, self.objectives)

@@ -46,6 +46,11 @@ def runs(process: int) -> bool:
     return True
 
 
+def owner_of_process() -> dict[str, Any]:
+    """Return what a process writes into its trials."""
+    return {"machine": machine(), "process": os.getpid()}
+
+
 def end(storage: BaseStorage, trial_id: int, state: TrialState, values: Sequence[float] | None = None) -> bool:
     """End a trial and return whether it was still running."""
     try:
@@ -99,7 +104,7 @@ class Beats:
     @property
     def owner(self) -> dict[str, Any]:
         """What is written into a trial of this object, so that others can see whether it is still there."""
-        return {"machine": machine(), "process": os.getpid(), "token": self.token}
+        return {**owner_of_process(), "token": self.token}
 
     def add(self, trial_id: int) -> None:
         """Begin to show that a trial is being worked on."""

@@ -19,7 +19,6 @@ What Optuna (5.0) has for this purpose promises less, so that it is used for the
   ends as one that was not.
 """
 
-import os
 import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
@@ -29,7 +28,7 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
-from parzc.tuning.owners import Watch, beating, end, machine
+from parzc.tuning.owners import Watch, beating, end, owner_of_process
 
 POLL_SECONDS = 1.0
 """Between two looks at the trials of others."""
@@ -118,8 +117,7 @@ class Worker:
         try:
             if not self.storage.set_trial_state_values(self._id(trial), TrialState.RUNNING):
                 return False
-            owner = {"machine": machine(), "process": os.getpid()}
-            self.storage.set_trial_user_attr(self._id(trial), "owner", owner)
+            self.storage.set_trial_user_attr(self._id(trial), "owner", owner_of_process())
         except UpdateFinishedTrialError:
             return False
         return True

@@ -6,11 +6,16 @@ from typing import Any
 
 from parzc.errors import InputError
 from parzc.search.algorithms._base import Algorithm
+from parzc.search.algorithms.evolution import Evolution
+from parzc.search.algorithms.guided import Guided
+from parzc.search.algorithms.local import Local
 from parzc.search.algorithms.random import Random
 
 __all__ = ["ALGORITHMS", "Algorithm", "get_algorithm"]
 
-ALGORITHMS: Mapping[str, type[Algorithm]] = MappingProxyType({kind.name: kind for kind in (Random,)})
+ALGORITHMS: Mapping[str, type[Algorithm]] = MappingProxyType(
+    {kind.name: kind for kind in (Guided, Evolution, Local, Random)}
+)
 """Name to algorithm; the default comes first."""
 
 
