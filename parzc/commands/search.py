@@ -18,6 +18,7 @@ from parzc.datasets import Space, get_space
 from parzc.search import Search
 from parzc.search.algorithms import ALGORITHMS
 from parzc.search.history import Trial
+from parzc.search.last_ranker import last_ranker
 from parzc.search.training import Outcome
 
 
@@ -100,6 +101,6 @@ def _search(config: SearchConfig, space: Space, labels: Labels, folder: RunFolde
     count = sum(not trial.attached for trial in search.history.trials)
     if count < config.trainings:
         print(f"no other architecture can be asked for: {count} trainings instead of {config.trainings}", flush=True)
-    ranker = getattr(search.algorithm, "ranker_", None)
+    ranker = last_ranker(search)
     if ranker is not None:
         ranker.save(folder.out / "ranker")

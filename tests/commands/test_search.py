@@ -2,11 +2,15 @@
 
 import json
 
+import numpy as np
 import pandas as pd
 import pytest
 
-from parzc.commands import search
+from parzc.commands import evaluate, search
 from parzc.datasets import get_space
+from parzc.evaluation.metrics import kendall_tau
+from parzc.features import shipped
+from parzc.ranker import Ranker
 
 SPACE = get_space("nb201")
 KEYS = {"number", "arch", "value", "report", "state", "costs", "seconds"}
@@ -184,3 +188,19 @@ def test_what_cannot_be_searched_is_one_sentence(arguments, sentence, tmp_path, 
 def test_a_folder_of_something_else_is_left_alone(options, tmp_path, capsys):
     (tmp_path / "run.json").write_text('{"config": {"samples": 78}}')
     assert "is no run.json of search.py" in refused([*options, "--out", str(tmp_path)], capsys)
+
+
+def test_a_guided_search_leaves_its_ranker(csv_table, tmp_path, capsys):
+    options = ["--table", str(csv_table), "--target", "cifar10_valid", "--trainings", "12", "--out", str(tmp_path)]
+    search.main(options)
+    trials = record_of(tmp_path)["seeds"][0]["trials"]
+    assert "expected improvement left " in capsys.readouterr().out
+    ranker = Ranker.load(tmp_path / "ranker")
+    archs = [trial["arch"] for trial in trials]
+    functions = [SPACE.canonical(arch) for arch in archs]
+    features = shipped("nb201").read(sorted(set(functions)))
+    row = {name: i for i, name in enumerate(features.archs)}
+    scores = ranker.predict(features)[[row[function] for function in functions]]
+    assert kendall_tau(scores, np.array([trial["value"] for trial in trials])) > 0.7
+    evaluate.main(["--ranker", str(tmp_path), "--top", "1"])
+    assert "15625 archs of nb201 ranked" in capsys.readouterr().out
