@@ -12,6 +12,7 @@ __all__ = [
     "Choices",
     "InputError",
     "Ranker",
+    "Search",
     "__version__",
     "datasets",
     "extract",
@@ -30,4 +31,8 @@ def __getattr__(name: str) -> object:
         from parzc.ranker import Ranker
 
         return Ranker
+    if name == "Search":
+        from parzc.search import Search
+
+        return Search
     raise AttributeError(f"module 'parzc' has no attribute '{name}'")

@@ -19,11 +19,14 @@ class Posterior:
             Cholesky factor of the covariance of the labels.
         diagonal: `(n,)` kernel diagonal, the prior variances.
         noise: variance of the noise of a label.
+        mean: `(n,)` expected targets.
         kernel: prior covariance of two sets of points.
     """
 
-    def __init__(self, points: Tensor, white: Tensor, diagonal: Tensor, noise: Tensor, kernel: Kernel) -> None:
-        self.points, self.white, self.noise, self._kernel = points, white, noise, kernel
+    def __init__(
+        self, points: Tensor, white: Tensor, diagonal: Tensor, noise: Tensor, mean: Tensor, kernel: Kernel
+    ) -> None:
+        self.points, self.white, self.noise, self.mean, self._kernel = points, white, noise, mean, kernel
         self.variance = diagonal - white.square().sum(0)
 
     def __len__(self) -> int:

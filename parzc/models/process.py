@@ -133,8 +133,9 @@ class Process(Member[TokenInputs]):
         """Return the joint posterior of the targets of networks."""
         points = self._points(inputs)
         diagonal = self._diagonal(points)
-        white = torch.linalg.solve_triangular(self.factor, self._between(self.points, points), upper=False)
-        return Posterior(points, white, diagonal, self.log_noise.exp(), self._between)
+        prior = self._between(self.points, points)
+        white = torch.linalg.solve_triangular(self.factor, prior, upper=False)
+        return Posterior(points, white, diagonal, self.log_noise.exp(), prior.T @ self.weights, self._between)
 
     def _fit_kernel(self, points: Tensor, targets: Tensor) -> None:
         compared = self._compare(points, points)

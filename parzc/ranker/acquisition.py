@@ -4,15 +4,20 @@ For a search the best of the chosen networks should be as good as can be (expect
 for a ranking the labels of the chosen ones should lower the variance of all others (variance reduction).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.stats import norm
 
 from parzc.models._posterior import Posterior
 
 GOALS = ("ranking", "best")
+
+TAIL = -30.0
+"""Deviations below the best score from which on the expected improvement is taken from its tail."""
 
 
 @dataclass(frozen=True)
@@ -73,8 +78,38 @@ def variance_reduction(posterior: Posterior, n: int, seed: int, reference: int =
     return chosen
 
 
+def log_expected_improvement(
+    scores: NDArray[np.float64], deviations: NDArray[np.float64], best: float
+) -> NDArray[np.float64]:
+    """Return the logarithm of how much each network is expected to be better than the best one that is known.
+
+    The logarithm keeps networks apart that are hardly ever better.
+
+    Args:
+        scores: `(m,)` expected scores, bigger is better.
+        deviations: `(m,)` of the scores; at least 1e-9 is taken.
+        best: score of the best one.
+
+    Source: Jones, Schonlau and Welch, "Efficient Global Optimization of Expensive Black-Box Functions", 1998, eq. 15.
+    """
+    deviation = np.maximum(deviations, 1e-9)
+    z = (scores - best) / deviation
+    # z * cdf(z) + pdf(z); far below zero by its tail, pdf(z) / z^2, where the two terms would cancel.
+    near = np.maximum(z, TAIL)
+    inside = np.log(near * norm.cdf(near) + norm.pdf(near))
+    tail = norm.logpdf(z) - 2 * np.log(np.maximum(-z, 1.0))
+    improvement: NDArray[np.float64] = np.log(deviation) + np.where(z > TAIL, inside, tail)
+    return improvement
+
+
 def q_expected_improvement(
-    scores: NDArray[np.float64], covariance: NDArray[np.float64], n: int, seed: int = 0, draws: int = 2000
+    scores: NDArray[np.float64],
+    covariance: NDArray[np.float64],
+    n: int,
+    seed: int = 0,
+    draws: int = 2000,
+    best: float | None = None,
+    pending: Sequence[int] = (),
 ) -> list[int]:
     """Return `n` networks, chosen one after the other so that the best of them is expected to be as good as can be.
 
@@ -84,9 +119,11 @@ def q_expected_improvement(
     Args:
         scores: `(m,)` expected scores, bigger is better.
         covariance: `(m, m)` of the scores, positive semi-definite.
-        n: how many to choose, at most `m`.
+        n: how many to choose, at most `m` less the pending ones.
         seed: of the draws.
         draws: joint draws of all scores that expectations are taken over.
+        best: score of the best network that is trained already; what is not better adds nothing. None if there is none.
+        pending: networks whose training has begun: they are not chosen, and count as if they were.
 
     Source: the expected improvement of several points, Ginsbourger et al., "Kriging is well-suited to parallelize
         optimization", 2010; greedy, which is within a factor of 1 - 1/e of the best choice.
@@ -96,12 +133,14 @@ def q_expected_improvement(
     values, vectors = np.linalg.eigh(covariance[np.ix_(order, order)])
     root = vectors * np.sqrt(np.maximum(values, 0.0))
     drawn = scores[order, None] + root @ np.random.default_rng(seed).standard_normal((len(order), draws))
-    best, chosen = np.full(draws, drawn.min()), list[int]()
+    waiting = np.flatnonzero(np.isin(order, pending))
+    top = np.full(draws, drawn.min() if best is None else best)
+    top, chosen = np.maximum(top, drawn[waiting].max(0, initial=-np.inf)), list[int](waiting)
     for _ in range(n):
-        gain = np.maximum(drawn - best, 0.0).mean(1)
+        gain = np.maximum(drawn - top, 0.0).mean(1)
         gain[chosen] = -1.0
         # Rounding makes tiny differences between networks that add nothing.
         pick = int(np.flatnonzero(gain >= gain.max() - 1e-9 * (1 + abs(gain.max())))[0])
-        best = np.maximum(best, drawn[pick])
+        top = np.maximum(top, drawn[pick])
         chosen.append(pick)
-    return [int(i) for i in order[chosen]]
+    return [int(i) for i in order[chosen[len(waiting) :]]]

@@ -43,6 +43,7 @@ class Ensemble:
         members_: the mixers, then the others.
         weights_: `(1 + others,)` ensemble weights, of sum 1: that of all mixers together, if there are any, and of each
             other member.
+        targets_: `(labelled,)` labels of the last fit after the target transform that was chosen.
         offset_, scale_: `(members + 1,)` mean and standard deviation of the scores of each member, and of their
             weighted sum, over the networks that they were standardised on.
     """
@@ -52,6 +53,7 @@ class Ensemble:
         self.others_ = other_members(preset, shapes)
         self.weights_ = first_weights(preset, len(self.others_))
         self.members_: list[Member[Any]] = []
+        self.targets_ = torch.zeros(labelled, dtype=torch.float64)
         self.offset_, self.scale_ = np.zeros(0), np.ones(0)
 
     def fit(self, inputs: Inputs, labels: Array, pool: Inputs, warm_start: WarmStart) -> "Ensemble":
@@ -64,6 +66,7 @@ class Ensemble:
             warm_start: what earlier fits have pre-trained.
         """
         others, targets = self._fit_others(inputs, labels, pool)
+        self.targets_ = targets
         self.members_ = [*self._fit_networks(inputs, labels, pool, warm_start), *others]
         raw = self._raw(pool)
         self._standardise(raw)

@@ -2,9 +2,8 @@
 
 A study has places, numbered from 0 as its trials are added. Each place is to end with one finished trial: completed or
 pruned. A trial that is wanted is queued as a waiting one; only one process can turn it into a running one, whatever the
-storage. The process of a running trial writes its number and machine into it, and then a beat every few seconds. Where
-the process is gone, or the beat has stood still for too long, another process fails the trial and queues another
-attempt at the same place, with the same settings. A process that was only slow finds out at its next report, and turns
+storage. Where the process of a running trial is gone (`owners`), another one fails the trial and queues another attempt
+at the same place, with the same settings. A process that was only slow finds out at its next report, and turns
 to another place. If two processes queue the same thing at a time, the first in the order of the storage counts, and
 what is left over is the next place.
 
@@ -20,33 +19,19 @@ What Optuna (5.0) has for this purpose promises less, so that it is used for the
   ends as one that was not.
 """
 
-import os
-import socket
-import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 
 import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
-BEAT_SECONDS = 10.0
-"""Between two beats of a running trial."""
-DEAD_SECONDS = 120.0
-"""A trial whose beat nobody has seen to change for so long is given up."""
+from parzc.tuning.owners import Watch, beating, end, owner_of_process
+
 POLL_SECONDS = 1.0
 """Between two looks at the trials of others."""
-
-
-def _machine() -> str:
-    """Return a name of this machine, or container, which numbers its processes by itself."""
-    try:
-        namespace = os.readlink("/proc/self/ns/pid")
-    except OSError:
-        namespace = ""
-    return f"{socket.gethostname()} {namespace}".strip()
 
 
 def places(trials: Sequence[FrozenTrial]) -> list[list[FrozenTrial]]:
@@ -78,7 +63,7 @@ class Worker:
     def __init__(self, study: optuna.Study, storage: BaseStorage, trials: int) -> None:
         self.study, self.storage, self.trials = study, storage, trials
         self.study_id = storage.get_study_id_from_name(study.study_name)
-        self._beats: dict[int, tuple[object, float]] = {}
+        self._watch = Watch()
 
     def places(self) -> list[list[FrozenTrial]]:
         """Return the attempts at each place that is there, also beyond those wanted."""
@@ -114,7 +99,7 @@ class Worker:
         """Give up a dead trial, queue another attempt where none counts, and return whether to look again."""
         if trial is None:
             self.study.enqueue_trial(attempts[-1].params, user_attrs={"place": place})
-        elif trial.state == TrialState.RUNNING and self._is_dead(trial):
+        elif trial.state == TrialState.RUNNING and self._watch.is_dead(trial):
             self.finish(self._id(trial), TrialState.FAIL)
         else:
             return trial.state == TrialState.WAITING
@@ -122,68 +107,20 @@ class Worker:
 
     def finish(self, trial_id: int, state: TrialState, value: float | None = None) -> bool:
         """End a trial and return whether it was still running."""
-        try:
-            self.storage.set_trial_state_values(trial_id, state, None if value is None else [value])
-            return True
-        except UpdateFinishedTrialError:
-            return False
+        return end(self.storage, trial_id, state, None if value is None else [value])
 
-    @contextmanager
-    def beating(self, trial_id: int) -> Iterator[None]:
+    def beating(self, trial_id: int) -> AbstractContextManager[None]:
         """Show that a trial of this process is being worked on."""
-        stop = threading.Event()
-
-        def beat() -> None:
-            count = 0
-            while not stop.wait(BEAT_SECONDS):
-                count += 1
-                try:
-                    self.storage.set_trial_user_attr(trial_id, "beat", count)
-                except UpdateFinishedTrialError:
-                    return
-                except Exception:
-                    # A storage that is away for a moment costs a beat; if it stays away, the next report fails.
-                    continue
-
-        thread = threading.Thread(target=beat, daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            stop.set()
-            thread.join()
+        return beating(self.storage, trial_id)
 
     def _start(self, trial: FrozenTrial) -> bool:
         try:
             if not self.storage.set_trial_state_values(self._id(trial), TrialState.RUNNING):
                 return False
-            owner = {"machine": _machine(), "process": os.getpid()}
-            self.storage.set_trial_user_attr(self._id(trial), "owner", owner)
+            self.storage.set_trial_user_attr(self._id(trial), "owner", owner_of_process())
         except UpdateFinishedTrialError:
             return False
         return True
 
     def _id(self, trial: FrozenTrial) -> int:
         return int(self.storage.get_trial_id_from_study_id_trial_number(self.study_id, trial.number))
-
-    def _is_dead(self, trial: FrozenTrial) -> bool:
-        owner = trial.user_attrs.get("owner", {})
-        if owner.get("machine") == _machine() and not _runs(owner["process"]):
-            return True
-        # The clocks of two machines may differ: what counts is how long this process has seen no change.
-        beat, now = trial.user_attrs.get("beat"), time.monotonic()
-        before, since = self._beats.get(trial.number, (beat, now))
-        self._beats[trial.number] = (beat, since if before == beat else now)
-        return bool(before == beat) and now - since > DEAD_SECONDS
-
-
-def _runs(process: int) -> bool:
-    if os.name != "posix":
-        return True
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

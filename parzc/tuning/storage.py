@@ -6,8 +6,9 @@ can be found (see `_lock_of`), and a study is resumed only by those whose trials
 """
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import optuna
 from optuna.exceptions import DuplicatedStudyError
@@ -18,6 +19,7 @@ from parzc.errors import InputError
 from parzc.files import WINDOWS
 
 Location = str | Path | None
+Direction = Literal["maximize", "minimize"]
 
 
 def open_storage(location: Location) -> BaseStorage:
@@ -99,7 +101,13 @@ def _open_database(url: str) -> BaseStorage:
         raise InputError(f"the storage {name} cannot be used ({why}); give a journal file or a database URL") from None
 
 
-def open_study(storage: BaseStorage, name: str, location: Location, identity: dict[str, Any]) -> optuna.Study:
+def open_study(
+    storage: BaseStorage,
+    name: str,
+    location: Location,
+    identity: dict[str, Any],
+    directions: Sequence[Direction] = ("maximize",),
+) -> optuna.Study:
     """Create a study, or join one of the same identity.
 
     Args:
@@ -107,6 +115,7 @@ def open_study(storage: BaseStorage, name: str, location: Location, identity: di
         name: of the study.
         location: of the storage, for messages.
         identity: everything that trials depend on, as json values.
+        directions: `maximize` or `minimize` for each objective.
 
     Raises:
         InputError: if there is a study of this name whose trials depend on something else.
@@ -115,7 +124,7 @@ def open_study(storage: BaseStorage, name: str, location: Location, identity: di
     try:
         study = optuna.load_study(storage=storage, study_name=name, pruner=pruner)
     except KeyError:
-        study = _create(storage, name, pruner)
+        study = _create(storage, name, pruner, directions)
     # A process that comes between the creation and this line writes the same, or is refused by `check_identity`.
     if "identity" not in study.user_attrs:
         study.set_user_attr("identity", identity)
@@ -123,9 +132,11 @@ def open_study(storage: BaseStorage, name: str, location: Location, identity: di
     return study
 
 
-def _create(storage: BaseStorage, name: str, pruner: optuna.pruners.BasePruner) -> optuna.Study:
+def _create(
+    storage: BaseStorage, name: str, pruner: optuna.pruners.BasePruner, directions: Sequence[Direction]
+) -> optuna.Study:
     try:
-        return optuna.create_study(storage=storage, study_name=name, direction="maximize", pruner=pruner)
+        return optuna.create_study(storage=storage, study_name=name, directions=directions, pruner=pruner)
     except DuplicatedStudyError:
         # Another process was quicker.
         return optuna.load_study(storage=storage, study_name=name, pruner=pruner)

@@ -15,7 +15,7 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import TrialState, create_trial
 from studies import open_journal, read, run
 
-from parzc.tuning import sharing
+from parzc.tuning import owners, sharing
 from parzc.tuning.sharing import Worker, places, valid
 from parzc.tuning.storage import load_study
 
@@ -193,7 +193,7 @@ def test_a_process_of_this_machine_that_is_gone_is_seen_at_once(worker):
     place, trial = one.claim()
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
-    one.storage.set_trial_user_attr(trial, "owner", {"machine": sharing._machine(), "process": gone.pid})
+    one.storage.set_trial_user_attr(trial, "owner", {"machine": owners.machine(), "process": gone.pid})
     assert other.claim()[0] == place == 0 and states(other) == [[FAIL, RUNNING]]
 
 
@@ -210,16 +210,16 @@ def test_a_process_of_another_machine_is_given_up_when_its_beat_stands_still(wor
     # The same number of a process means nothing there.
     one.storage.set_trial_user_attr(trial, "owner", {"machine": "elsewhere", "process": 1})
     monkeypatch.setattr(sharing.time, "sleep", wait)
-    monkeypatch.setattr(sharing.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(owners.time, "monotonic", lambda: clock[0])
     monkeypatch.setattr(sharing, "POLL_SECONDS", 20)
     assert other.claim()[0] == 0
-    assert 280 + sharing.DEAD_SECONDS < clock[0] <= 320 + sharing.DEAD_SECONDS
+    assert 280 + owners.DEAD_SECONDS < clock[0] <= 320 + owners.DEAD_SECONDS
     assert not one.finish(trial, COMPLETE, 0.5)
     assert states(other) == [[FAIL, RUNNING]]
 
 
 def test_a_running_trial_beats_until_it_ends(worker, monkeypatch):
-    monkeypatch.setattr(sharing, "BEAT_SECONDS", 0.01)
+    monkeypatch.setattr(owners, "BEAT_SECONDS", 0.01)
     one = worker(1)
     _, trial = one.claim()
     count, threads = threading.active_count(), set(threading.enumerate())
@@ -234,7 +234,7 @@ def test_a_running_trial_beats_until_it_ends(worker, monkeypatch):
 
 
 def test_a_beat_goes_on_after_a_storage_that_was_away_and_ends_with_the_trial(worker, monkeypatch):
-    monkeypatch.setattr(sharing, "BEAT_SECONDS", 0.001)
+    monkeypatch.setattr(owners, "BEAT_SECONDS", 0.001)
     one, calls = worker(1), []
     _, trial = one.claim()
 
