@@ -4,6 +4,7 @@ A trial is created with its architecture in one step, so that its number says wh
 trial are the decisions of the search space, so that the dashboard and other samplers read them.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -157,15 +158,16 @@ class Board:
         kept = {key: first.user_attrs[key] for key in keys if key in first.user_attrs}
         self._create(first.user_attrs["arch"], {**kept, **known, "place": number}, TrialState.COMPLETE, values)
 
-    def fail(self, number: int, reason: str) -> None:
-        """End a trial without a value.
+    def fail(self, number: int, reason: str, seconds: float = math.nan) -> None:
+        """End a trial without a value, after so many seconds if they are known.
 
         Raises:
             InputError: if there is no such trial, or it has ended.
         """
         trial_id = self._open(number)
         if trial_id is not None:
-            self._close(number, trial_id, TrialState.FAIL, None, {"reason": reason})
+            known = {"reason": reason} | ({} if math.isnan(seconds) else {"seconds": seconds})
+            self._close(number, trial_id, TrialState.FAIL, None, known)
 
     def _open(self, number: int) -> int | None:
         """Return the Optuna trial to end: of this process, else the one that counts; None if it was given up."""

@@ -145,9 +145,9 @@ class TransNASMicro(TransNAS):
         """Return the operation of each edge `source-node`."""
         return dict(zip((decision.name for decision in self.decisions), self.parse(arch), strict=True))
 
-    def mutate(self, arch: str, rng: np.random.Generator | int) -> str:
+    def mutate(self, arch: str, seed: np.random.Generator | int) -> str:
         """Return the cell with another operation at one edge."""
-        return _write(mutated(self.parse(arch), OPERATIONS, as_generator(rng)))
+        return _write(mutated(self.parse(arch), OPERATIONS, as_generator(seed)))
 
     def canonical(self, arch: str) -> str:
         """Return the simplest of the cells that compute the same function in every layer.
@@ -251,14 +251,14 @@ class TransNASMacro(TransNAS):
         kinds = [LAYERS[int(digit) - 1] for digit in self.parse(arch)]
         return {"layers": len(kinds)} | {f"layer {i}": kind for i, kind in enumerate(kinds)}
 
-    def mutate(self, arch: str, rng: np.random.Generator | int) -> str:
+    def mutate(self, arch: str, seed: np.random.Generator | int) -> str:
         """Return the backbone with one layer changed, left out or put in."""
         layers = self.parse(arch)
         cuts = [(layers[:i], layers[i:]) for i in range(len(layers) + 1)]
         neighbours = {head + digit + tail[drop:] for head, tail in cuts for digit in "1234" for drop in (0, 1)}
         neighbours |= {head + tail[1:] for head, tail in cuts}
         allowed = sorted(near for near in neighbours - {layers} if _is_macro(near))
-        return f"{CHANNELS}-{allowed[as_generator(rng).integers(len(allowed))]}-basic"
+        return f"{CHANNELS}-{allowed[as_generator(seed).integers(len(allowed))]}-basic"
 
     def canonical(self, arch: str) -> str:
         """Return `arch`: different sequences of layers compute different functions."""
