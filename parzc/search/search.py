@@ -162,10 +162,10 @@ class Search:
         self._board.complete(number, self._values(value, current.costs), known)
         return self.history.trials[number]
 
-    def fail(self, trial: Trial | int, reason: str) -> Trial:
-        """Give up a trial that was asked for; its function is not asked for again."""
+    def fail(self, trial: Trial | int, reason: str, *, seconds: float = math.nan) -> Trial:
+        """Give up a trial that was asked for, after so many seconds; its function is not asked for again."""
         number = self._number(trial)
-        self._board.fail(number, reason)
+        self._board.fail(number, reason, seconds)
         return self.history.trials[number]
 
     def attach(self, arch: str, value: float, *, seconds: float = math.nan, epochs: float = 0) -> Trial:

@@ -1,48 +1,60 @@
-"""A search in memory for tests of algorithms: a history that grows, without a study."""
+"""A search whose trainings take a moment; as a script, processes that search and may be killed."""
 
-from dataclasses import replace
+import os
+import random
+import signal
+import sys
+import time
+import traceback
+import zlib
+from pathlib import Path
 
-import numpy as np
+from parzc.search import Search
 
-from parzc import Choices
-from parzc.search.history import COMPLETE, RUNNING, History, Trial
-from parzc.search.pool import Pool
-
-
-def build_nothing(**_):
-    raise AssertionError("no network is built here")
-
-
-DIGITS = {f"d{i}": [0, 1, 2, 3] for i in range(4)}
-TABLE = Choices(build_nothing, DIGITS, name="digits", input_shape=(3, 8, 8), classes=10)
-"""A space of 256 architectures whose networks are never built."""
+BUDGET = {"flops": 1e8}
+"""Of the cells of NAS-Bench-201, about nine of ten."""
 
 
-def value_of(arch):
-    """Return a value of an architecture of `TABLE` that has several local optima, all different."""
-    d = [int(choice) for choice in TABLE.decompose(arch).values()]
-    return float(np.sin(2.1 * d[0] * d[1]) + np.cos(1.7 * d[1] + d[2]) + 0.9 * np.sin(d[3] * d[2] + 0.3) + 0.01 * d[0])
+def accuracy(arch):
+    """A number from 0 to 100 that is different for nearly all architectures."""
+    return zlib.crc32(arch.encode()) % 10**6 / 10**4
 
 
-def trial_of(number, arch, space=TABLE, value=None, **changes):
-    state = RUNNING if value is None else COMPLETE
-    trial = Trial(number, arch, space.canonical(arch), state, float("nan") if value is None else value)
-    return replace(trial, **changes)
+def search(folder, algorithm="random", **known):
+    return Search("nb201", folder=folder, algorithm=algorithm, **{"budget": BUDGET, "seed": 3} | known)
 
 
-def search(algorithm, pool, value_of, trainings, seed=0, batch=1):
-    """Return the history of a search whose trainings give `value_of(arch)`."""
-    history = History()
-    while len(history) < trainings:
-        candidates = pool.without(history.functions)
-        rng = np.random.default_rng([seed, len(history)])
-        asked = algorithm.ask(history, candidates, min(batch, trainings - len(history)), rng)
-        if not asked:
-            break
-        new = [trial_of(len(history) + i, arch, pool.space, value_of(arch)) for i, arch in enumerate(asked)]
-        history = History([*history.trials, *new])
-    return history
+def work(folder, trainings, batch, seconds, algorithm):
+    """Search, and write a line to `log` before and after each training."""
+    mine, delay = search(folder, algorithm), random.Random(os.getpid())
+    for trial in mine.until(int(trainings), int(batch)):
+        note(folder, f"begun {trial.number} {trial.function}")
+        time.sleep(float(seconds) * delay.uniform(0.5, 1.5))
+        mine.tell(trial, accuracy(trial.arch))
+        note(folder, f"told {trial.number} {trial.function}")
 
 
-def whole(space=TABLE, **more):
-    return Pool(space, **more)
+def note(folder, line):
+    """Append a line to the log at once, so that lines of several processes stay whole."""
+    stream = os.open(Path(folder) / "log", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    os.write(stream, f"{line}\n".encode())
+    os.close(stream)
+
+
+def serve():
+    """Start a process for each line of the input, with `work` and its arguments, and print its number."""
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    for line in sys.stdin:
+        process = os.fork()
+        if not process:
+            try:
+                work(*line.split())
+            except BaseException:
+                traceback.print_exc()
+            finally:
+                os._exit(0)
+        print(process, flush=True)
+
+
+if __name__ == "__main__":
+    serve()

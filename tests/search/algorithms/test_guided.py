@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from choice_spaces import PLAIN
-from searches import search, trial_of
+from searched_tables import search, trial_of
 
 from parzc.datasets import get_space, load_table
 from parzc.errors import InputError

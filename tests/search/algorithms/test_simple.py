@@ -4,7 +4,7 @@ from collections import deque
 
 import numpy as np
 import pytest
-from searches import TABLE, build_nothing, search, trial_of, value_of, whole
+from searched_tables import TABLE, build_nothing, search, trial_of, value_of, whole
 
 from parzc import Choices
 from parzc.errors import InputError
