@@ -101,7 +101,8 @@ class Trees(Surrogate):
 
     def predict(self, x: Any, y: Any, every: Any, seed: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         forest = ExtraTreesRegressor(100, min_samples_leaf=1, max_features=0.3, random_state=seed).fit(x, y)
-        each = np.stack([tree.predict(every) for tree in forest.estimators_])
+        rows = every.astype(np.float32)
+        each = np.stack([tree.tree_.predict(rows)[:, 0] for tree in forest.estimators_])
         return each.mean(0), each.std(0)
 
 

@@ -121,9 +121,9 @@ def test_a_space_without_features_is_screened_and_few_networks_are_measured(monk
 
 
 def test_settings_are_checked():
-    with pytest.raises(InputError, match="^guided search cannot have first = 0; set it to 1 or more$"):
+    with pytest.raises(InputError, match=r"^guided search cannot have first = 0; set it to 1 or more$"):
         Guided(first=0)
-    with pytest.raises(InputError, match="^fraction cannot be 0; set it to more than 0 and at most 1$"):
+    with pytest.raises(InputError, match=r"^fraction cannot be 0; set it to more than 0 and at most 1$"):
         Guided(fraction=0)
-    with pytest.raises(InputError, match="^there is no setting 'colour'"):
+    with pytest.raises(InputError, match=r"^there is no setting 'colour'"):
         Guided(settings={"colour": 1}).preset(SPACE)

@@ -1,6 +1,7 @@
 """Random search, local search and evolution, each against a slow program that keeps its state."""
 
 from collections import deque
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -72,7 +73,7 @@ def test_local_search_starts_anew_at_an_optimum():
     history = search(local, whole(), value_of, 120)
     centres = [local.centre(history.trials[:k], whole()) for k in range(3, 121)]
     values = [centre.value for centre in centres if centre is not None]
-    assert None in centres and any(later < earlier for earlier, later in zip(values, values[1:], strict=False))
+    assert None in centres and any(later < earlier for earlier, later in pairwise(values))
 
 
 def test_local_search_counts_pending_and_failed_trials():
@@ -126,14 +127,14 @@ def test_random_search_draws_from_the_pool():
 
 
 def test_settings_are_checked():
-    with pytest.raises(InputError, match="^local search cannot start from 0 architectures; set starts to 1 or more$"):
+    with pytest.raises(InputError, match=r"^local search cannot start from 0 architectures; set starts to 1 or more$"):
         get_algorithm("local", starts=0)
-    with pytest.raises(InputError, match="^evolution cannot draw 31 of 30; set sample to 1 to 30$"):
+    with pytest.raises(InputError, match=r"^evolution cannot draw 31 of 30; set sample to 1 to 30$"):
         get_algorithm("evolution", sample=31)
-    with pytest.raises(InputError, match="^crossover is a probability and cannot be 2; set it to 0 to 1$"):
+    with pytest.raises(InputError, match=r"^crossover is a probability and cannot be 2; set it to 0 to 1$"):
         get_algorithm("evolution", crossover=2)
-    with pytest.raises(InputError, match="^there is no search algorithm 'magic'; choose one of guided, "):
+    with pytest.raises(InputError, match=r"^there is no search algorithm 'magic'; choose one of guided, "):
         get_algorithm("magic")
-    with pytest.raises(InputError, match="^the algorithm 'random' does not take the settings starts; see "):
+    with pytest.raises(InputError, match=r"^the algorithm 'random' does not take the settings starts; see "):
         get_algorithm("random", starts=3)
     assert next(iter(ALGORITHMS)) == "guided"
