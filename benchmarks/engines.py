@@ -81,7 +81,7 @@ def extract(archs: int, workers: int, part: int, parts: int) -> dict[str, float]
 
     With one worker the work is done by the parent itself, whose memory is then that of a worker.
     """
-    chosen = get_space(SPACE).sample(archs, rng=0)[part::parts]
+    chosen = get_space(SPACE).sample(archs, seed=0)[part::parts]
     config = ExtractionConfig(SPACE, "cifar10", 16, "gaussian", 0, PROXIES, 1)
     with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()

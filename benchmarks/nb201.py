@@ -17,7 +17,7 @@ import numpy as np
 from _records import RESULTS, machine, read, write
 from numpy.typing import NDArray
 
-from parzc.commands._run import read_features
+from parzc.commands._measured import read_features
 from parzc.datasets import get_space, load_table
 from parzc.encoding.graphs import graph_arrays
 from parzc.evaluation.baselines import BASELINES

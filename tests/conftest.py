@@ -36,3 +36,10 @@ def either(request):
     if request.param not in PRESET_SETTINGS:
         return fitted(request.param)
     return request.getfixturevalue({"default": "ranker", "paper": "paper"}[request.param])
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        for mark in item.iter_markers("slow"):
+            if not mark.args:
+                raise pytest.UsageError(f"{item.nodeid} is marked as slow without a reason")

@@ -17,7 +17,7 @@ EXTRACT = "python -m parzc.features"
 
 
 class Reads(Protocol):
-    """A preset, as far as it says what is read of networks."""
+    """The part of a preset that names what is read of networks."""
 
     @property
     def statistics(self) -> tuple[str, ...]:

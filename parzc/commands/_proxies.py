@@ -8,6 +8,7 @@ import numpy as np
 
 from parzc.errors import InputError
 from parzc.features import FeatureStore, FeatureTable, list_proxies
+from parzc.features.proxies._registry import resolve
 from parzc.features.store import MANIFEST
 from parzc.ranker.presets import variants_of
 
@@ -38,7 +39,7 @@ def choose_proxies(folder: str, named: Sequence[str], presets: str) -> tuple[str
 
     Args:
         folder: of the store, which need not be there yet.
-        named: names of proxies, or `all`; empty if none were named.
+        named: names of proxies or of files and modules that hold them, or `all`; empty if none were named.
         presets: names of presets, separated by commas; empty if none were named.
 
     Raises:
@@ -46,6 +47,7 @@ def choose_proxies(folder: str, named: Sequence[str], presets: str) -> tuple[str
     """
     own = _own(folder)
     if not named and not presets and own:
+        _check_known(folder, own)
         return own
     if list(named) == ["all"]:
         chosen: tuple[str, ...] = ()
@@ -53,9 +55,22 @@ def choose_proxies(folder: str, named: Sequence[str], presets: str) -> tuple[str
         chosen = tuple(named)
     else:
         chosen = proxies_of([name.strip() for name in (presets or DEFAULT_FOR).split(",")])
-    if own and set(chosen or list_proxies()) != set(own):
-        raise InputError(_difference(folder, own, chosen or list_proxies()))
+    names = [info.name for info in resolve(chosen or None)] if own else []
+    if set(names) != set(own):
+        raise InputError(_difference(folder, own, names))
     return chosen
+
+
+def _check_known(folder: str, own: Sequence[str]) -> None:
+    """Raise an error that says what to name if a store holds proxies from outside parzc that are not loaded."""
+    missing = [name for name in own if name not in list_proxies()]
+    if missing:
+        origins = FeatureStore.open(folder).origins
+        options = " ".join(origins.get(name, name) for name in own)
+        raise InputError(
+            f"{folder} holds proxies that do not come with parzc ({some(missing)}); to go on, name where they are: "
+            f"--proxies {options}"
+        )
 
 
 def _own(folder: str) -> tuple[str, ...]:

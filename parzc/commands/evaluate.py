@@ -96,7 +96,10 @@ def _evaluate(args: argparse.Namespace) -> None:
         write_atomically(Path(args.out), ranking.to_csv(index=False, float_format="%.6g").encode())
         print(f"\nwhole ranking written to {args.out}")
     if suggested:
-        what = {"ranking": "together they tell most about the others", "best": "the best one should be among them"}
+        what = {
+            "ranking": "their labels reduce the uncertainty about the others most",
+            "best": "the best one should be among them",
+        }
         print(f"\ntrain these {args.suggest} next: {what[args.goal]}\n")
         for index in suggested:
             print(candidates.archs[index])

@@ -59,7 +59,13 @@ def _parser() -> argparse.ArgumentParser:
         help=f"measure what these presets read, of {', '.join(PRESETS)}, separated by commas (default: those of the "
         f"store if it is there, else {DEFAULT_FOR})",
     )
-    proxies.add_argument("--proxies", nargs="+", default=(), help=f"all, or some of {', '.join(list_proxies())}")
+    proxies.add_argument(
+        "--proxies",
+        nargs="+",
+        default=(),
+        help=f"all, or some of {', '.join(list_proxies())}, or files with proxies of your own (path/to/file.py, "
+        "path/to/file.py:name, module:name)",
+    )
     add("--workers", type=int, help="processes (default: all cores)")
     add("--engine", default="local", help=f"{' or '.join(ENGINES)} (default: %(default)s)")
     add("--address", default="", help="of a Ray cluster that runs (default: one is started here)")

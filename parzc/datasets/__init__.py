@@ -57,12 +57,12 @@ def __getattr__(name: str) -> object:
 
 def spaces_table() -> str:
     """Return a Markdown table of all spaces: size, tasks, official files, citation."""
-    from parzc.datasets.tables import FORMATS
+    from parzc.datasets.tables import formats
 
     rows = ["| space | architectures | tasks | official files | source |", "|---|---|---|---|---|"]
     for name in list_spaces():
         space = get_space(name)
         tasks = ", ".join(f"`{task}`" for task in space.tasks)
-        files = ", ".join(dict.fromkeys(known.label for known in FORMATS if name in known.spaces))
+        files = ", ".join(dict.fromkeys(known.label for known in formats() if name in known.spaces))
         rows.append(f"| `{name}` | {space.size:,} | {tasks} | {files or 'none'} | {space.citation} |")
     return "\n".join(rows)

@@ -119,16 +119,22 @@ class Encoder(ABC, Generic[I]):
         self._check_arrays(shapes)
 
     def _check_columns(self, table: FeatureTable) -> None:
-        for kind, names, there in (
+        parts, names = [], list[str]()
+        for kind, wanted, there in (
             ("statistic", self.statistics, table.statistics),
             ("proxy", self.scores, table.scores),
             ("block statistic", self.blocks, table.block_statistics),
         ):
-            missing = [name for name in names if name not in there]
+            missing = [name for name in wanted if name not in there]
+            names += missing
             if missing:
-                raise InputError(
-                    f"the features lack the {kind} '{missing[0]}'; extract it (there are {', '.join(there)})"
-                )
+                several = {"proxy": "proxies"}.get(kind, f"{kind}s") if len(missing) > 1 else kind
+                parts.append(f"the {several} " + ", ".join(f"'{name}'" for name in missing))
+        if names:
+            raise InputError(
+                f"the features lack {' and '.join(parts)}, which the ranker reads; extract "
+                f"{'them' if len(names) > 1 else 'it'}, too (proxies={list(dict.fromkeys(names))})"
+            )
 
 
 def whole_number(values: NDArray[Any]) -> int:

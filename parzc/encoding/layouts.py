@@ -71,7 +71,10 @@ def slot_columns(table: FeatureTable, slots: Sequence[str]) -> NDArray[np.int64]
     used = [table.names[i] for i in np.unique(table.node)]
     unknown = [name for name in used if name not in index]
     if unknown:
-        raise InputError(f"node '{unknown[0]}' fills no slot of this space; use the padded layout for other networks")
+        raise InputError(
+            f"node '{unknown[0]}' fills no slot of this space; add Slot('{unknown[0]}', ...) to the slots of the "
+            "space, or name no space for other networks"
+        )
     return np.array([index.get(name, -1) for name in table.names], dtype=np.int64)[table.node]
 
 

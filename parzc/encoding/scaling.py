@@ -14,11 +14,13 @@ NEXT_TO_ZERO = 1e-280
 class RankGauss:
     """Maps each column to a standard normal distribution by its quantiles over the networks it was fitted on.
 
-    Only the order of a column enters, so statistics that span tens of orders of magnitude, or logarithms of them, are
-    treated alike. Values beyond the fitted range, infinite ones among them, go to its ends; NaN counts as the smallest.
+    A value becomes the fraction of these networks that are below it, and that the quantile of the normal distribution
+    ("RankGauss"). Only the order of a column enters, so statistics that span tens of orders of magnitude, or logarithms
+    of them, are treated alike. Values beyond the fitted range, infinite ones among them, go to its ends; NaN counts as
+    the smallest.
 
     Args:
-        knots: number of quantiles kept for each column.
+        knots: number of quantiles that are kept of each column.
     """
 
     def __init__(self, knots: int = 257) -> None:
@@ -32,12 +34,12 @@ class RankGauss:
         """
         values, columns = _flushed(values), values.shape[1]
         known = np.isfinite(values) if present is None else np.isfinite(values) & present
-        shares = np.linspace(0, 1, self.knots)
+        fractions = np.linspace(0, 1, self.knots)
         self.quantiles = np.full((columns, self.knots), np.nan)
         for j in range(columns):
             column = values[known[:, j], j]
             if len(column):
-                self.quantiles[j] = np.quantile(column, shares)
+                self.quantiles[j] = np.quantile(column, fractions)
         return self
 
     def transform(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -48,15 +50,15 @@ class RankGauss:
         """
         if values.shape[1] != len(self.quantiles):
             raise InputError(f"{values.shape[1]} columns of features, but scaling was fitted on {len(self.quantiles)}")
-        shares = np.linspace(0, 1, self.knots)
+        fractions = np.linspace(0, 1, self.knots)
         ordered = np.where(np.isnan(values), -np.inf, _flushed(values))
         out = np.full(values.shape, 0.5)
         for j, quantiles in enumerate(self.quantiles):
             if np.isnan(quantiles[0]):
                 continue
-            # A value that several quantiles share gets the middle of their ranks: interpolate from both sides.
-            up = np.interp(ordered[:, j], quantiles, shares)
-            down = 1 - np.interp(-ordered[:, j], -quantiles[::-1], shares)
+            # A value that several quantiles have in common gets the middle of their ranks: interpolate from both sides.
+            up = np.interp(ordered[:, j], quantiles, fractions)
+            down = 1 - np.interp(-ordered[:, j], -quantiles[::-1], fractions)
             out[:, j] = (up + down) / 2
         edge = 0.5 / self.knots
         normal: NDArray[np.float64] = ndtri(np.clip(out, edge, 1 - edge))

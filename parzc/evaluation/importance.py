@@ -1,13 +1,13 @@
 """Which nodes carry the accuracy: impurity importances of boosted trees, one model for each statistic.
 
 The experiment of figures 2 and 5 of the ParZC paper with the trees of its section A.2, repeated over seeds so that a
-bar comes with an interval. Columns are the slots of the space, so one bar is one place. Values enter as logarithms of
-their size (the sign of `plain` is dropped) rather than in the paper's [0, 1] range of each network: trees read only the
-order of a column, and this way a column depends on its own node alone.
+bar comes with an interval. Columns are the slots of the space, so one column is one place. Values enter as logarithms
+of their size (the sign of `plain` is dropped) rather than in the paper's [0, 1] range of each network: trees read only
+the order of a column, and this way a column depends on its own node alone.
 
-Nodes of one network are correlated, and trees share out importance among them rather arbitrarily; the intervals show
-how much. Slots that every network fills (stem, reductions, classifier) tend to stand for the whole network. Importance
-says where a model looked, not how well it predicts: read it with the test correlation.
+Nodes of one network are correlated, and it is partly chance which of them a tree splits on; the intervals show how
+much. A node that every network has (stem, reductions, classifier) often reflects the whole network. An importance is
+high where the trees split often, whether they predict well or not: read it with the test correlation.
 """
 
 import io
@@ -46,11 +46,11 @@ class Importance:
     Args:
         slots: the `s` places of the space, along the network.
         seeds: one split and one model for each, `k` entries.
-        importances: statistic to `(k, s)` shares of the impurity decrease; a row sums to 1 (0 if no tree has a split).
+        importances: statistic to `(k, s)` parts of the impurity decrease; a row sums to 1 (0 if no tree has a split).
         kendall: statistic to `(k,)` Kendall's tau on the test fifth; NaN where predictions are constant.
         spearman: statistic to `(k,)` Spearman's correlation on the same networks.
         networks: number of labelled networks.
-        level: share of the seeds between `low` and `high`.
+        level: fraction of the seeds between `low` and `high`.
     """
 
     slots: tuple[Slot, ...]
@@ -127,7 +127,7 @@ def node_importance(
         workers: processes; they do not change the results.
         max_networks: how many networks of the training part enter one model at most; the test part stays whole.
         reduction: over the elements of a node.
-        level: share of the seeds that an interval spans, in (0, 1].
+        level: fraction of the seeds that an interval spans, in (0, 1].
         progress: called with one line after each fit.
 
     Raises:

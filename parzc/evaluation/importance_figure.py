@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from parzc.evaluation.importance import Importance
 
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#d55e00", "#56b4e9", "#cc79a7")
-"""Okabe and Ito's, which colour-blind readers can tell apart, for the searchable edges."""
+"""Okabe and Ito's, which colour-blind readers can distinguish, for the searchable edges."""
 FIXED = "#6b6b6b"
 MOST_BARS = 150
 """With more bars, those of one edge in one stage are added up, so that each stays wide enough to be seen."""
@@ -112,7 +112,7 @@ def text_width(text: str, size: float) -> float:
 
 
 def _short(name: str) -> str:
-    # The end of a long name tells it from others more often than its middle.
+    # Long names differ more often at their ends than in their middle.
     return name if len(name) <= MOST_LETTERS else f"{name[:10]}…{name[10 - MOST_LETTERS + 1 :]}"
 
 
@@ -128,7 +128,7 @@ def draw(result: "Importance") -> Figure:
         _draw_panel(axis, result, name, bars, colours)
     left_out = _draw_labels(axes[-1], bars)
     axes[-1].set_xlabel(f"edges and fixed parts, from the input to the output{left_out}")
-    figure.supylabel("share of the impurity decrease", fontsize=10)
+    figure.supylabel("part of the impurity decrease", fontsize=10)
     note = f"seeds: {len(result.seeds)}; bars: mean; whiskers: middle {result.level:.0%}; ±: standard deviation"
     figure.suptitle(f"Node importance, {result.networks:,} labelled networks\n{note}", fontsize=11)
     widest = max((text_width(handle.get_label(), 9) for handle in handles), default=0.0)
@@ -138,7 +138,7 @@ def draw(result: "Importance") -> Figure:
 
 
 def _colours(bars: Sequence[Bar]) -> tuple[list[Any], list[Patch]]:
-    """Return the colour of each bar, and what the legend says of them."""
+    """Return the colour of each bar, and the entries of the legend."""
     edges = sorted({bar.edge for bar in bars if bar.searchable})
     recur = len(edges) < sum(bar.searchable for bar in bars)
     if recur and len(edges) <= MOST_COLOURS:
@@ -189,7 +189,7 @@ def _draw_stages(axis: Axes, bars: Sequence[Bar]) -> None:
 
 
 def _draw_labels(axis: Axes, bars: Sequence[Bar]) -> str:
-    """Write the names below the lowest panel; return words that say so if some are left out."""
+    """Write the names below the lowest panel; return words that count them if some are left out."""
     labels = labels_of(bars)
     kept, upright = placed(labels, len(bars))
     axis.set_xticks(

@@ -32,7 +32,7 @@ def fill_missing(scores: ArrayLike) -> Vector:
     """
     filled = np.array(scores, dtype=np.float64)
     finite = np.isfinite(filled)
-    # The next representable number changes linear correlation least and cannot vanish beside huge scores.
+    # The next representable number changes linear correlation least and cannot be rounded away among huge scores.
     filled[~finite] = np.nextafter(filled[finite].min(), -np.inf) if finite.any() else 0.0
     return filled
 

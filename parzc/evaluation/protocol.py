@@ -41,7 +41,7 @@ class Learner(Protocol):
 
 @runtime_checkable
 class Uncertain(Protocol):
-    """A learner that also says how sure it is."""
+    """A learner that also predicts the standard deviation of each score."""
 
     def predict_dist(self, features: FeatureTable) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return `(n,)` scores and their standard deviations."""
@@ -217,7 +217,7 @@ def drawn_pairs(
     test: NDArray[np.int64],
     pairs: int = 100_000,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return, for pairs of test architectures, the probability that the first is the better one, and whether it is.
+    """Return, for pairs of test architectures, the probability that the first is better, and whether it really is.
 
     Pairs are drawn with a seed of their own; those of one function or of equal labels are left out.
 

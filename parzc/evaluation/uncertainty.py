@@ -1,4 +1,4 @@
-"""What scores and their deviations say of the order of networks."""
+"""Probabilities about the order of networks, from scores and their standard deviations."""
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray

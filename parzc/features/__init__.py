@@ -1,4 +1,9 @@
-"""Architecture to numbers: statistics, proxies, extraction, the store."""
+"""Network to numbers: statistics, proxies, their extraction, and the store that keeps them.
+
+- `passes/`: what one run over a network records. `proxies/`: what is computed from that, and the registry of names.
+- `extraction/`: the features of one network, or of many architectures on all cores or machines.
+- `store/`: the features of one network, the table of many, and the folder that keeps them.
+"""
 
 from parzc.features.extraction.many_archs import ExtractionConfig, build_store
 from parzc.features.extraction.one_network import Scores, extract, score
@@ -16,7 +21,14 @@ from parzc.features.proxies import (
     synflow,
     zen,
 )
-from parzc.features.proxies._registry import ProxyInfo, list_block_statistics, list_proxies, list_statistics, proxy_info
+from parzc.features.proxies._registry import (
+    ProxyInfo,
+    list_block_statistics,
+    list_proxies,
+    list_statistics,
+    load_proxies,
+    proxy_info,
+)
 from parzc.features.proxies.aggregation import aggregate_ranks
 from parzc.features.proxies.az_nas import AZ_NAS, AZ_NAS_VIT
 from parzc.features.store import FeatureStore, shipped
@@ -44,6 +56,7 @@ __all__ = [
     "list_block_statistics",
     "list_proxies",
     "list_statistics",
+    "load_proxies",
     "meco",
     "ncd",
     "patterns",

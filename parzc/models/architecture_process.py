@@ -17,8 +17,8 @@ class ArchitectureProcessConfig(ProcessConfig):
     """Settings of `ArchitectureProcess`.
 
     Args:
-        amplitude: prior of the amplitude of each kernel; wide, because spaces differ in what their architectures alone
-            say about accuracy.
+        amplitude: prior of the amplitude of each kernel; wide, because spaces differ in how much of the accuracy their
+            architectures alone explain.
         length: prior of the length scale of each kernel; longer than the distance of two unrelated networks (about the
             root of 2), because effects that add up look nearly linear over such distances.
         column: prior of the length scale of one column over that of its kernel: most of a hundred columns are alike.
@@ -35,8 +35,8 @@ class ArchitectureProcess(Process):
     """Gaussian process with three squared exponentials: on places and summary, on the summary, and on the states.
 
     Each column of any has a length scale of its own ("automatic relevance determination"): among a hundred columns
-    that say which part is where, few decide. Those of the summary, which are few and say how often a part occurs at
-    all, may differ more.
+    for which part is where, few decide. Those of the summary, which are few and count how often a part occurs at all,
+    may differ more.
 
     Args:
         labelled: number of labelled networks.

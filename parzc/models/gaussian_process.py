@@ -23,8 +23,8 @@ class GaussianProcessConfig(ProcessConfig):
     """Settings of `GaussianProcess`.
 
     Args:
-        amplitude: prior of the amplitude of each kernel on what was measured. Targets have variance 1; a fifth for each
-            of four kernels lets none of them dominate before there are labels.
+        amplitude: prior of the amplitude of each kernel on what was measured. Targets have variance 1; with a
+            fifth each, none of four kernels dominates before there are labels.
         arch_amplitude: prior of the amplitude of each kernel on the architecture encoding, which explains nearly all in
             one space and nearly nothing in another: it starts at exp(-4), next to nothing, and is wide enough to grow.
         length: prior of the length scales. Two unrelated networks have a distance of about the root of 2 (columns have

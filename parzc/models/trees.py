@@ -27,7 +27,7 @@ class BoostedTreesConfig:
         learning_rate: factor on what each tree adds; small, so that no tree decides alone.
         depth: splits on a way from the root to a leaf: effects of up to three columns together.
         rows: fraction of the labelled networks that each tree is grown on; some are left out so that trees differ.
-        columns: fraction of the columns among which each split is sought; columns are many, and many say the same.
+        columns: fraction of the columns among which each split is sought; columns are many, and many of them agree.
     """
 
     trees: int = 300
@@ -46,7 +46,7 @@ class RandomForestConfig:
 
     Args:
         trees: number of trees. Each label is left out by a third of them, whose mean over a hundred is steady.
-        columns: fraction of the columns among which each split is sought; columns are many, and many say the same.
+        columns: fraction of the columns among which each split is sought; columns are many, and many of them agree.
         leaves: most leaves of a tree. Trees grow until each leaf holds one label, so that this bounds the size of a
             saved forest where labels are many.
         depth: most splits on a way from the root to a leaf, for the same reason.

@@ -1,8 +1,17 @@
-"""Training losses of the ranker: differentiable Kendall's tau, pairwise logistic loss, mean squared error.
+"""Training losses of the networks: differentiable Kendall's tau, pairwise logistic loss, mean squared error.
 
 Every loss is a pure function `(scores, labels) -> scalar`. Scores may carry leading dimensions `(..., n)`,
 one for each network of an ensemble that is trained at once; the loss is then the mean over them. Bigger
 labels mean better.
+
+Kendall's tau of scores and labels is the fraction of pairs that both order alike, less the fraction that they order
+differently. It is a step function of the scores; `diff_kendall` ("DiffKendall") replaces its steps by tanh. Growing all
+scores lowers that loss of a mostly right order, without any change of ranks, until tanh saturates (`alpha |d| >> 1`):
+the loss then equals minus tau and its gradient vanishes.
+
+The paper uses tanh with one alpha of .5 for scores and labels alike, and divides by the number of unordered pairs,
+which only doubles the range. With standardised labels this keeps tanh in its linear zone, where the loss is about
+`-alpha^2 Cov(scores, labels)` and has nothing of a rank correlation; hence the sign of label differences here.
 """
 
 from collections.abc import Callable, Mapping
@@ -28,29 +37,16 @@ def diff_kendall(
     """Negative differentiable Kendall's tau: smooth in the scores, exact in the order of the labels.
 
     The loss is `-sum_ij t(s_i - s_j) w_ij / sum_ij |w_ij|` with `t(d) = sigmoid(alpha d) - sigmoid(-alpha d)
-    = tanh(alpha d / 2)` and `w_ij = sign(y_i - y_j)`. Perfect order tends to -1 and reversed order to +1 as
-    the score gaps grow; pairs with equal labels count neither above nor below the line.
-
-    The paper uses one alpha of .5 on both sides. With standardised labels this keeps tanh in its linear zone,
-    where the loss is about `-alpha^2 Cov(scores, labels)` and has nothing of a rank correlation, hence the
-    sign. A finite `label_alpha` gives `w_ij = tanh(label_alpha (y_i - y_j) / 2)`: a tau that weights each
-    pair by the label gap, so that near-ties, which label noise may turn round, count little. The paper also
-    divides the sum over ordered pairs by the number of unordered ones, which only doubles the range.
-
-    Growing all scores lowers the loss of a mostly right order, without any change of ranks, until tanh
-    saturates (`alpha |d| >> 1`): the loss then equals minus tau and its gradient vanishes. `normalize=True`
-    removes this freedom: scores are divided by their standard deviation (gradients pass through it, so they
-    have no component along the scale). It needs three or more samples in a batch, since two standardised
-    scores are always the same distance apart and get no gradient; the loss then stays above -1 for every
-    finite alpha.
+    = tanh(alpha d / 2)` and `w_ij = sign(y_i - y_j)`, so that pairs with equal labels do not count.
 
     Args:
         scores: predictions, `(..., n)`.
         labels: targets in any unit, `(n,)` or `(..., n)`.
-        alpha: steepness on the scores' side, in 1 / score units (1 / standard deviations if normalised), > 0;
-            the default is the paper's.
-        label_alpha: steepness on the labels' side, in 1 / label units, > 0; None compares by order alone.
-        normalize: divide the scores by their standard deviation over the last dimension.
+        alpha: steepness for the scores, in 1 / score units (1 / standard deviations if normalised), > 0.
+        label_alpha: if given, `w_ij = tanh(label_alpha (y_i - y_j) / 2)`, > 0, in 1 / label units: near-ties, which
+            label noise may turn round, then count little.
+        normalize: divide the scores by their standard deviation over the last dimension, so that growing them changes
+            nothing. Needs batches of three or more: two standardised scores are always the same distance apart.
 
     Returns:
         Scalar in [-1, 1]; 0, still connected to the graph, where no two labels differ or n < 2.
@@ -58,7 +54,7 @@ def diff_kendall(
     Raises:
         InputError: shapes do not match, or an alpha is not positive.
 
-    Source: ParZC, section 3.4.
+    Source: ParZC, section 3.4; what differs is in the docstring of this module.
     """
     if alpha <= 0 or (label_alpha is not None and label_alpha <= 0):
         raise InputError(f"alpha and label_alpha must be positive, got {alpha} and {label_alpha}.")

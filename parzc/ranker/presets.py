@@ -1,11 +1,12 @@
 """The rankers that ship: every setting that shapes a result, in one place.
 
-What the settings of `default` were chosen on is told in docs/results.md, "What was seen while choosing": those of the
+docs/results.md lists what the settings of `default` were chosen on ("What was seen while choosing"): those of the
 variant `measured` on CIFAR-100 validation accuracies of NAS-Bench-201; those of the variant `architecture` partly with
 test labels in view. That the architecture encoding enters was decided on splits of `nb101` and `autoformer-tiny`, the
-kernels on it on `autoformer-tiny`, both with test labels in view; which members there are, and their weights, on
-architectures of `autoformer-small`, `autoformer-base` and `transnas-macro` that no record is tested on. Records of
-earlier rankers, and on two of them of candidates, were seen meanwhile.
+kernels on it and the choice of a target transform on `autoformer-tiny`, both with test labels in view; how much
+evidence that choice asks for, which members there are, and how they are weighed, on architectures of
+`autoformer-small`, `autoformer-base` and `transnas-macro` that no record is tested on, and on CIFAR-100 validation
+accuracies of NAS-Bench-201. Records of earlier rankers, and two records of candidates, were seen meanwhile.
 """
 
 from collections.abc import Mapping
@@ -192,8 +193,8 @@ ARCHITECTURE_VARIANTS: Mapping[str, Preset] = MappingProxyType(
         "search": replace(_SEARCH, arch_encoding=True),
     }
 )
-"""Name to the variant called `architecture`, which reads the architecture encoding. It is for spaces whose
-architectures say much about accuracy by themselves; a space names the variant that suits it (`preset_variant`)."""
+"""Name to the variant called `architecture`, which reads the architecture encoding. It is for spaces where that
+explains much of the accuracy by itself; a space names the variant that suits it (`preset_variant`)."""
 VARIANTS = ("measured", "architecture")
 
 

@@ -16,7 +16,7 @@ from optuna.trial import FrozenTrial, TrialState
 from parzc.datasets import Space
 from parzc.errors import InputError
 from parzc.search.history import LABEL, History
-from parzc.search.replay import counted, history, places
+from parzc.search.replay import Places, counted, of_places
 from parzc.tuning.owners import Beats, Watch, end
 from parzc.tuning.storage import Direction, Location, open_storage, open_study
 
@@ -38,6 +38,7 @@ class Board:
         self.study_id = storage.get_study_id_from_name(study.study_name)
         self._beats, self._watch = Beats(storage), Watch()
         self._own: dict[int, int] = {}
+        self._places = Places()
 
     @property
     def trials(self) -> list[FrozenTrial]:
@@ -47,7 +48,12 @@ class Board:
     @property
     def history(self) -> History:
         """Return what the study holds now."""
-        return history(self.trials)
+        return of_places(self.places)
+
+    @property
+    def places(self) -> list[list[FrozenTrial]]:
+        """Return the attempts at each place, in the order of the places."""
+        return self._places.read(self.trials)
 
     @property
     def own(self) -> list[int]:
@@ -78,13 +84,14 @@ class Board:
             user_attrs={**known, "arch": arch},
         )
         trial_id = self.storage.create_new_trial(self.study_id, template)
-        for number, attempts in enumerate(places(self.trials)):
-            trial = counted(attempts)
-            if trial is not None and trial._trial_id == trial_id:
-                if state == TrialState.RUNNING:
-                    self._own[number] = trial_id
-                    self._beats.add(trial_id)
-                return number
+        known_places = self.places
+        number = self._places.of.get(self.storage.get_trial_number_from_id(trial_id))
+        trial = None if number is None else counted(known_places[number])
+        if trial is not None and trial._trial_id == trial_id:
+            if state == TrialState.RUNNING and number is not None:
+                self._own[number] = trial_id
+                self._beats.add(trial_id)
+            return number
         if state == TrialState.RUNNING:
             self.storage.set_trial_user_attr(trial_id, "void", VOID)
             end(self.storage, trial_id, TrialState.FAIL)
@@ -93,11 +100,11 @@ class Board:
     def reclaim(self, n: int) -> list[int]:
         """Ask again for up to `n` architectures whose workers died, and return their numbers."""
         claimed: list[int] = []
-        for number, attempts in enumerate(places(self.trials)):
+        for number, attempts in enumerate(self.places):
             trial = counted(attempts)
             if trial is not None and trial.state == TrialState.RUNNING and self._watch.is_dead(trial):
                 self._lose(trial)
-                trial = counted(places(self.trials)[number])
+                trial = counted(self.places[number])
             if trial is None and len(claimed) < n and self._again(number, attempts[0]):
                 claimed.append(number)
         return claimed
@@ -138,7 +145,7 @@ class Board:
             InputError: if there is no such trial, or it has ended.
         """
         trial_id = self._open(number)
-        other = counted(places(self.trials)[number])
+        other = counted(self.places[number])
         if other is not None and other.state == TrialState.COMPLETE and trial_id is not None:
             # Another worker took over, and was quicker.
             self._close(number, trial_id, TrialState.FAIL, None, {"void": VOID, **known})
@@ -146,7 +153,7 @@ class Board:
         if trial_id is not None and self._close(number, trial_id, TrialState.COMPLETE, values, known):
             return
         # Others thought that its worker was dead, or it failed before: what was trained is kept.
-        first = places(self.trials)[number][0]
+        first = self.places[number][0]
         keys = ("function", "costs", "feasible", "asked_epochs")
         kept = {key: first.user_attrs[key] for key in keys if key in first.user_attrs}
         self._create(first.user_attrs["arch"], {**kept, **known, "place": number}, TrialState.COMPLETE, values)
@@ -166,7 +173,7 @@ class Board:
         """Return the Optuna trial to end: of this process, else the one that counts; None if it was given up."""
         if number in self._own:
             return self._own[number]
-        known = places(self.trials)
+        known = self.places
         if not 0 <= number < len(known):
             raise InputError(f"the search has no trial {number}; it has {len(known)}")
         trial = counted(known[number])

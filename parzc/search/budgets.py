@@ -114,11 +114,14 @@ class Budget:
                 raise InputError(
                     f"the cost '{name}' is counted already, or no function; give another name and a function"
                 )
-        return Budget(self.space, self.bounds, self.task, {**self._measures, **measures})
+        return self._like(self.bounds, {**self._measures, **measures})
 
     def with_bounds(self, bounds: Sequence[Bound]) -> "Budget":
         """Return a budget of other bounds for the same quantities; what was counted is shared."""
-        other = Budget(self.space, bounds, self.task, self._measures)
+        return self._like(bounds, self._measures)
+
+    def _like(self, bounds: Sequence[Bound], measures: Mapping[str, Measure]) -> "Budget":
+        other = Budget(self.space, bounds, self.task, measures)
         other._static, other._own = self._static, self._own
         return other
 

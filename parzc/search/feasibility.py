@@ -24,6 +24,10 @@ STARTS = 40
 """Draws that the search for the largest and the smallest value of a quantity begins with the best of."""
 
 
+MUTATIONS = 20
+"""Random neighbours that are tried before all are listed, which takes longer in large spaces."""
+
+
 @dataclass(frozen=True)
 class Overview:
     """A budgeted quantity among feasible draws.
@@ -83,7 +87,7 @@ class Source:
 def descend(
     source: Source, start: str, loss: Callable[[str], float], rng: np.random.Generator, until: float = -np.inf
 ) -> Iterator[str]:
-    """Yield `start`, and then ever better architectures: each is the first shuffled neighbour with a lower loss.
+    """Yield `start`, and then ever better architectures: each is a random neighbour with a lower loss.
 
     Ends once the loss is `until` or less, or where no neighbour has a lower one.
     """
@@ -92,14 +96,23 @@ def descend(
         yield arch
         if value <= until:
             return
-        near = source.neighbours(arch)
-        for i in rng.permutation(len(near)):
-            other = loss(near[i])
+        for near in _around(source, arch, rng):
+            other = loss(near)
             if other < value:
-                arch, value = near[i], other
+                arch, value = near, other
                 break
         else:
             return
+
+
+def _around(source: Source, arch: str, rng: np.random.Generator) -> Iterator[str]:
+    """Yield neighbours of an architecture: some mutations, and if these do not do, all in random order."""
+    for _ in range(MUTATIONS if source.space.decisions else 0):
+        near = source.representative(source.space.mutate(arch, rng))
+        if near is not None:
+            yield near
+    every = source.neighbours(arch)
+    yield from (every[i] for i in rng.permutation(len(every)))
 
 
 def repaired(source: Source, budget: Budget, start: str, rng: np.random.Generator, deadline: float) -> str:

@@ -167,9 +167,10 @@ class Pool:
                 yield arch if allowed else None
 
     def neighbours(self, arch: str) -> list[str]:
-        """Return the candidates that differ from `arch` in one decision, each function once."""
+        """Return the candidates that differ from `arch` in one decision, each function once, and not its own."""
         found = dict.fromkeys(self.candidate(near) for near in self.space.neighbours(arch))
-        return [near for near in found if near is not None]
+        own = self.space.canonical(arch)
+        return [near for near in found if near is not None and self.space.canonical(near) != own]
 
     def mutate(self, arch: str, rng: np.random.Generator, tries: int = MISSES) -> str | None:
         """Return a candidate that differs from `arch` in one decision; None if none is found in so many tries."""

@@ -19,22 +19,46 @@ ATTEMPTS = 3
 """Workers that may die over one architecture before it counts as failed."""
 
 
-def places(trials: Sequence[FrozenTrial]) -> list[list[FrozenTrial]]:
-    """Return the attempts at each place, in the order of the places; void trials, and those of others, are left out."""
-    found: list[list[FrozenTrial]] = []
-    highest: dict[str, float] = {}
-    asked = 0
-    for trial in sorted(trials, key=lambda trial: trial.number):
-        known = trial.user_attrs
+class Places:
+    """Groups the trials of a study by place; what was grouped stays, so that a long study is read once."""
+
+    def __init__(self) -> None:
+        self.of: dict[int, int] = {}
+        """Place of each trial that has one, by the trial's number; others are void, or not of a search."""
+        self._attempts: list[list[int]] = []
+        self._highest: dict[str, float] = {}
+        self._asked = self._seen = 0
+
+    def read(self, trials: Sequence[FrozenTrial]) -> list[list[FrozenTrial]]:
+        """Return the attempts at each place, in the order of the places.
+
+        Args:
+            trials: all of the study, in the order of their numbers.
+        """
+        for trial in trials[self._seen :]:
+            self._place(trial)
+        self._seen = len(trials)
+        return [[trials[number] for number in attempts] for attempts in self._attempts]
+
+    def _place(self, trial: FrozenTrial) -> None:
+        known, place = trial.user_attrs, -1
         if "place" in known:
-            found[known["place"]].append(trial)
+            place = known["place"]
+            self._attempts[place].append(trial.number)
         elif "function" in known:
             level = fidelity(known.get("asked_epochs", 0))
-            if level > highest.get(known["function"], -math.inf) and asked < known.get("limit", math.inf):
-                highest[known["function"]] = level
-                asked += not known.get("attached", False)
-                found.append([trial])
-    return found
+            if level > self._highest.get(known["function"], -math.inf) and self._asked < known.get("limit", math.inf):
+                self._highest[known["function"]] = level
+                self._asked += not known.get("attached", False)
+                self._attempts.append([trial.number])
+                place = len(self._attempts) - 1
+        if place >= 0:
+            self.of[trial.number] = place
+
+
+def places(trials: Sequence[FrozenTrial]) -> list[list[FrozenTrial]]:
+    """Return the attempts at each place of a study, in the order of the places."""
+    return Places().read(sorted(trials, key=lambda trial: trial.number))
 
 
 def counted(attempts: Sequence[FrozenTrial]) -> FrozenTrial | None:
@@ -61,7 +85,12 @@ def _is_running(trial: FrozenTrial) -> bool:
 
 def history(trials: Sequence[FrozenTrial]) -> History:
     """Return what a study holds; a trial whose worker died is running until it is asked for again."""
-    return History([_trial(number, attempts) for number, attempts in enumerate(places(trials))])
+    return of_places(places(trials))
+
+
+def of_places(attempts: Sequence[Sequence[FrozenTrial]]) -> History:
+    """Return what the attempts at each place mean."""
+    return History([_trial(number, tries) for number, tries in enumerate(attempts)])
 
 
 def _trial(number: int, attempts: Sequence[FrozenTrial]) -> Trial:

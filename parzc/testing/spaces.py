@@ -202,7 +202,7 @@ class SpaceContract:
         assert same == subject.canonical(arch)
 
     def test_a_changed_character_is_refused_or_still_an_arch(self, subject: Space) -> None:
-        """Nothing but `InputError` comes out of damaged notation, and what is let through is of the space."""
+        """Damaged notation raises `InputError` and no other error, or is an arch of the space."""
         rng = np.random.default_rng(0)
         archs = _some(subject, 5, 13)
         for _ in range(60):

@@ -101,26 +101,23 @@ def tune(
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     store = open_storage(storage)
     depends = identity(features, accuracies, unlabelled, preset, space, fixed, search, folds, seed)
-    shared = open_study(store, study, storage, depends)
-    worker = Worker(shared, store, trials)
-    warm_start = WarmStart()
-    validate = _CrossValidation(features, accuracies, unlabelled, preset, space, folds, seed, warm_start)
+    worker = Worker(open_study(store, study, storage, depends), store, trials)
+    validate = _CrossValidation(features, accuracies, unlabelled, preset, space, folds, seed)
     own = own_settings(get_preset(preset, space).override(fixed), search)
 
     def evaluate(trial: optuna.Trial) -> float:
         value = validate(trial, fixed | suggest(trial, search))
-        check_identity(shared, storage, depends)
+        check_identity(worker.study, storage, depends)
         return value
 
-    while (claimed := worker.claim()) is not None:
-        place, trial_id = claimed
+    for place, trial_id in iter(worker.claim, None):
         # A sampler of its own for each place: one that is made anew on resuming would draw the first trials again.
-        shared.sampler = _sampler(10_000 * seed + place, own if place == 0 else {})
+        worker.study.sampler = _sampler(10_000 * seed + place, own if place == 0 else {})
         _run(worker, trial_id, evaluate)
-        progress(_line(shared, store.get_trial(trial_id), place, trials))
-    check_identity(shared, storage, depends)
+        progress(_line(worker.study, store.get_trial(trial_id), place, trials))
+    check_identity(worker.study, storage, depends)
     best = max(_complete(worker), key=lambda trial: trial.value)
-    return Tuned(fixed | best.params, best.value, len(worker.finished()), shared, warm_start)
+    return Tuned(fixed | best.params, best.value, len(worker.finished()), worker.study, validate.warm_start)
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,7 +131,7 @@ class _CrossValidation:
     space: str
     folds: int
     seed: int
-    warm_start: WarmStart
+    warm_start: WarmStart = field(default_factory=WarmStart)
 
     def __call__(self, trial: optuna.Trial, settings: Mapping[str, Any]) -> float:
         features, accuracies, values = self.features, self.accuracies, list[float]()

@@ -168,7 +168,10 @@ def test_too_few_accuracies_are_not_compared(folder, archs, csv_table, tmp_path)
 
 @pytest.mark.parametrize(
     ("goal", "what"),
-    [("ranking", "together they tell most about the others"), ("best", "the best one should be among them")],
+    [
+        ("ranking", "their labels reduce the uncertainty about the others most"),
+        ("best", "the best one should be among them"),
+    ],
 )
 def test_archs_to_train_next_are_suggested(folder, ranker, archs, archs_file, goal, what):
     text = printed("--ranker", folder, "--archs", archs_file, "--suggest", 3, "--goal", goal)

@@ -264,7 +264,7 @@ def refused(capsys, *arguments):
         (["--tune", -1], "--tune -1 is not a number of trials; give 0 or more"),
         (["--table", "none.csv"], "there is no file none.csv; correct the path, or name an embedded table of nb201: "),
         (["--target", "svhn"], "has no label column 'svhn'; label columns there: cifar10_valid, cifar10_test"),
-        (["--target", ""], "has several label columns; name one as the target: cifar10_valid, cifar10_test"),
+        (["--target", ""], "has several label columns; name one with --target: cifar10_valid, cifar10_test"),
         (["--protocol", "paper", "--target", "cifar10_valid"], "--protocol paper needs a --target ending in _test, "),
         (["--features", "none"], "none is not a feature store: it has no manifest.json"),
     ],

@@ -19,7 +19,7 @@ TWIN = "|none~0|+|none~0|none~1|+|skip_connect~0|nor_conv_1x1~1|avg_pool_3x3~2|"
 
 
 class Chains(Space):
-    """`n` is a chain of `n` convolutions between input and output; `n*` holds a pooling beside it that nothing uses."""
+    """`n` is a chain of `n` convolutions between input and output; `n*` also holds a pooling that nothing uses."""
 
     name = "chains"
     operations = ("conv", "pool")

@@ -76,7 +76,9 @@ def test_the_defaults_are_aligned_mean_log(table):
 
 
 def test_a_node_without_a_slot_is_named(table):
-    with pytest.raises(InputError, match=r"^node 'edge' fills no slot of this space; use the padded layout"):
+    with pytest.raises(
+        InputError, match=r"^node 'edge' fills no slot of this space; add Slot\('edge', \.\.\.\) to the slots"
+    ):
         node_matrix(table, ["snip"], slots=("stem", "head"))
 
 

@@ -27,7 +27,7 @@ def scaled(fitted, values=None):
 
 
 def test_distinct_values_get_the_normal_scores_of_their_ranks():
-    # The ranks of 5 values lie at the shares 0, 1/4, 1/2, 3/4 and 1; the ends are drawn in.
+    # The ranks of 5 values lie at the fractions 0, 1/4, 1/2, 3/4 and 1; the ends are drawn in.
     quarter = ndtri(0.25)
     np.testing.assert_allclose(scaled([7, -3, 1e9, 0, 2]), [-quarter, EDGE, -EDGE, quarter, 0], atol=1e-12)
 
@@ -49,7 +49,7 @@ def test_values_beyond_the_fitted_range_go_to_its_ends():
 
 
 @pytest.mark.parametrize(
-    ("column", "shares"),
+    ("column", "fractions"),
     [
         # Three equal values hold the ranks 0 to 2 of 0 to 4: their middle is a quarter of the way.
         ([1, 1, 1, 2, 3], [1 / 4, 1 / 4, 1 / 4, 3 / 4, 1]),
@@ -59,8 +59,8 @@ def test_values_beyond_the_fitted_range_go_to_its_ends():
         ([6], [1 / 2]),
     ],
 )
-def test_ties_get_the_middle_of_their_ranks(column, shares):
-    np.testing.assert_allclose(scaled(column), ndtri(np.clip(shares, 0.5 / 257, 1 - 0.5 / 257)), atol=1e-12)
+def test_ties_get_the_middle_of_their_ranks(column, fractions):
+    np.testing.assert_allclose(scaled(column), ndtri(np.clip(fractions, 0.5 / 257, 1 - 0.5 / 257)), atol=1e-12)
 
 
 def test_missing_values_and_minus_infinity_are_the_smallest():
@@ -140,18 +140,18 @@ def test_only_the_order_enters(column):
 
 
 @pytest.mark.parametrize(
-    ("values", "shares"),
+    ("values", "fractions"),
     [
         ([7.0], [1 / 2]),
         ([1.0, 2.0], [1 / 4, 3 / 4]),
         ([93.1, 10.0, 94.2, 90.0], [5 / 8, 1 / 8, 7 / 8, 3 / 8]),
-        # Two equal values share the ranks 2 and 3 of 4: 2.5 each.
+        # Two equal values have the ranks 2 and 3 of 4: 2.5 each.
         ([5.0, 0.0, 5.0, 9.0], [1 / 2, 1 / 8, 1 / 2, 7 / 8]),
         ([3.0, 3.0, 3.0], [1 / 2] * 3),
     ],
 )
-def test_labels_get_the_normal_scores_of_their_ranks(values, shares):
-    np.testing.assert_allclose(normal_scores(np.array(values)), ndtri(shares), atol=1e-12)
+def test_labels_get_the_normal_scores_of_their_ranks(values, fractions):
+    np.testing.assert_allclose(normal_scores(np.array(values)), ndtri(fractions), atol=1e-12)
 
 
 def test_normal_scores_of_two_labels_by_hand():

@@ -128,22 +128,22 @@ def test_where_nothing_is_predicted_members_count_alike(table):
 
 
 def test_boosted_trees_which_have_no_held_out_predictions_keep_their_weight(table):
-    beside = ["random_forest", "boosted_trees", "architecture_process"]
-    shares = fitted(table[:12], LABELS[:12], others=beside, mixer_weight=0.4).ensemble_.weights_
-    np.testing.assert_allclose([shares[0], shares[2], shares[1] + shares[3]], [0.4, 0.2, 0.4])
-    assert abs(shares[1] - shares[3]) > 0.002
-    alone = fitted(table[:12], LABELS[:12], others=beside[:2], mixer_weight=0.4)
+    others = ["random_forest", "boosted_trees", "architecture_process"]
+    weights = fitted(table[:12], LABELS[:12], others=others, mixer_weight=0.4).ensemble_.weights_
+    np.testing.assert_allclose([weights[0], weights[2], weights[1] + weights[3]], [0.4, 0.2, 0.4])
+    assert abs(weights[1] - weights[3]) > 0.002
+    alone = fitted(table[:12], LABELS[:12], others=others[:2], mixer_weight=0.4)
     np.testing.assert_allclose(alone.ensemble_.weights_, [0.4, 0.3, 0.3])
-    none = fitted(table[:12], LABELS[:12], others=beside[1:2], mixer_weight=0.4)
+    none = fitted(table[:12], LABELS[:12], others=others[1:2], mixer_weight=0.4)
     np.testing.assert_allclose(none.ensemble_.weights_, [0.4, 0.6])
 
 
 @pytest.mark.parametrize(("weight", "expected"), [(0, [0, 0.5, 0.5]), (0.4, [0.4, 0.3, 0.3]), (1, [1, 0, 0])])
 def test_the_weight_of_the_mixers_is_what_it_is_set_to(table, weight, expected):
-    beside = ["gaussian_process", "architecture_forest"]
-    few = fitted(table[:9], LABELS[:9], mixer_weight=weight, others=beside)
+    others = ["gaussian_process", "architecture_forest"]
+    few = fitted(table[:9], LABELS[:9], mixer_weight=weight, others=others)
     np.testing.assert_allclose(few.ensemble_.weights_, expected)
-    assert fitted(table[:12], LABELS[:12], mixer_weight=weight, others=beside).ensemble_.weights_[0] == weight
+    assert fitted(table[:12], LABELS[:12], mixer_weight=weight, others=others).ensemble_.weights_[0] == weight
 
 
 def test_members_may_count_alike(table):
@@ -242,7 +242,7 @@ def test_rows_that_are_no_architectures_are_refused(ranker, table):
 
 
 def test_architectures_that_are_all_alike_have_an_encoding_without_columns(table, tmp_path):
-    # As where only width and depth, which no graph tells, are searched.
+    # As where only width and depth, which no graph shows, are searched.
     alike = table[[0] * 12]
     alike.scores["params"] = alike.scores["params"] + np.arange(12)
     ranker = fitted(alike, np.arange(12.0))

@@ -12,7 +12,7 @@ from studies import LABELS, POOL, QUICK, SEARCH, TARGETS, TRAIN, open_journal, r
 from parzc.datasets import get_space
 from parzc.errors import InputError
 from parzc.evaluation.metrics import kendall_tau
-from parzc.ranker import Ranker
+from parzc.ranker import Ranker, pretraining
 from parzc.tuning import TunedRanker, search, spaces
 from parzc.tuning.storage import load_study
 
@@ -54,9 +54,9 @@ def fits(monkeypatch):
     seen = []
 
     class Spy(Ranker):
-        def fit(self, features, accuracies, unlabelled=None):
+        def fit(self, features, accuracies, unlabelled=None, warm_start=None):
             seen.append((features.archs, np.array(accuracies), unlabelled))
-            return super().fit(features, accuracies, unlabelled)
+            return super().fit(features, accuracies, unlabelled, warm_start)
 
         def predict(self, features):
             seen.append(features.archs)
@@ -64,6 +64,14 @@ def fits(monkeypatch):
 
     monkeypatch.setattr(search, "Ranker", Spy)
     return seen
+
+
+def test_the_folds_of_a_trial_share_a_pretraining(monkeypatch):
+    begun = []
+    monkeypatch.setattr(pretraining, "pretrain", lambda *args: begun.append(args))
+    tuned = run(2, unlabelled=POOL, settings=QUICK | {"pretraining.steps": 2})
+    # Neither of the settings that are searched changes a pre-training.
+    assert len(begun) == 1 == len(tuned.warm_start.states)
 
 
 def test_no_fold_is_fitted_on_what_it_is_tested_on(fits):

@@ -204,15 +204,15 @@ class Space(ABC):
         """
         raise self._no_decisions()
 
-    def mutate(self, arch: str, rng: np.random.Generator | int) -> str:
+    def mutate(self, arch: str, seed: np.random.Generator | int) -> str:
         """Return an architecture of the space that differs from `arch` in one decision.
 
         Args:
             arch: an architecture of the space.
-            rng: a generator, or a seed of one.
+            seed: of the draws, as `numpy.random.default_rng` takes it: a whole number from 0, or a generator.
         """
         self._check_decisions()
-        return _decisions.mutate(self, arch, as_generator(rng))
+        return _decisions.mutate(self, arch, as_generator(seed))
 
     def neighbours(self, arch: str) -> list[str]:
         """Return every architecture of the space that differs from `arch` in one decision, each once.
@@ -222,10 +222,10 @@ class Space(ABC):
         self._check_decisions()
         return _decisions.neighbours(self, arch)
 
-    def crossover(self, a: str, b: str, rng: np.random.Generator | int) -> str:
+    def crossover(self, a: str, b: str, seed: np.random.Generator | int) -> str:
         """Return an architecture of the space that has each choice from `a` or from `b`, both equally likely."""
         self._check_decisions()
-        return _decisions.crossover(self, a, b, as_generator(rng))
+        return _decisions.crossover(self, a, b, as_generator(seed))
 
     def archs(self) -> Sequence[str]:
         """Return every architecture of the space, in a fixed order.
@@ -244,12 +244,12 @@ class Space(ABC):
         archs = self.archs()
         return archs[int(generator.integers(len(archs)))]
 
-    def sample(self, n: int, rng: np.random.Generator | int) -> list[str]:
+    def sample(self, n: int, seed: np.random.Generator | int) -> list[str]:
         """Return `n` different architectures: drawn uniformly where the space can be listed, else as `draw` does it.
 
         Args:
             n: how many.
-            rng: a generator, or a seed of one.
+            seed: of the draws, as `numpy.random.default_rng` takes it: a whole number from 0, or a generator.
 
         Raises:
             InputError: if the space holds fewer than `n` architectures.
@@ -258,7 +258,7 @@ class Space(ABC):
             raise InputError(
                 f"cannot draw {n} architectures from {self.name}: it holds {self.size}; ask for 1 to {self.size}"
             )
-        generator = as_generator(rng)
+        generator = as_generator(seed)
         if type(self).draw is Space.draw and (type(self).archs is not Space.archs or self.size <= LISTABLE):
             archs = self.archs()
             return [archs[i] for i in generator.choice(len(archs), size=n, replace=False)]
@@ -303,7 +303,7 @@ class Space(ABC):
 def missing_slots(space: Space, nodes: Iterable[str]) -> list[str]:
     """Return the names of nodes that fill no slot of a space, in their order; none for a space without slots.
 
-    Rankers tell a node's place in the network by its slot, so that each node of each network of a space needs one.
+    Rankers read a node's place in the network from its slot, so that each node of each network of a space needs one.
     """
     known = {slot.name for slot in space.slots}
     return [node for node in nodes if known and node not in known]

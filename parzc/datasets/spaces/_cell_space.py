@@ -197,7 +197,7 @@ class CellSpace(Space):
     def decompose(self, arch: str) -> dict[str, Choice]:
         """Return operation and source of both edges of each node, and width and depth where the space varies them.
 
-        Nodes that are read by others, and concatenated all the same, are not told from those that are not.
+        Whether a node that others read is concatenated, too, is not kept.
 
         Raises:
             InputError: if `arch` is not in the space, or has a width or depth that the space does not draw.
@@ -213,13 +213,13 @@ class CellSpace(Space):
                 chosen[name] = getattr(genotype, name)
         return checked_choices(chosen, self.decisions, self.name)
 
-    def mutate(self, arch: str, rng: np.random.Generator | int) -> str:
+    def mutate(self, arch: str, seed: np.random.Generator | int) -> str:
         """Return the genotype with another operation or source at one edge, or another width or depth.
 
         Each edge's operation and source, and the width and depth where the space varies them, are equally likely to be
         chosen, save for the sources that cannot change. Outputs follow where they are the loose ends.
         """
-        genotype, generator = self.parse(arch), as_generator(rng)
+        genotype, generator = self.parse(arch), as_generator(seed)
         changes = [(kind, edge, what) for kind in KINDS for edge in range(2 * self.family.nodes) for what in (0, 1)]
         sizes = {
             name: [value for value in values if value != getattr(genotype, name)]

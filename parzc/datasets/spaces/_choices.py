@@ -176,12 +176,12 @@ class Choices(Space):
                 chosen[decision.name] = decision.choices[int(generator.choice(len(weights), p=weights))]
         return write_arch(chosen, self.decisions)
 
-    def sample(self, n: int, rng: np.random.Generator | int) -> list[str]:
+    def sample(self, n: int, seed: np.random.Generator | int) -> list[str]:
         """Return `n` different architectures, drawn uniformly with a generator or a seed."""
         if self.size > _decisions.LISTABLE or not 0 < n <= self.size:
-            return super().sample(n, rng)
+            return super().sample(n, seed)
         archs = self.archs()
-        return [archs[i] for i in _decisions.as_generator(rng).choice(len(archs), size=n, replace=False)]
+        return [archs[i] for i in _decisions.as_generator(seed).choice(len(archs), size=n, replace=False)]
 
     @cached_property
     def _weights(self) -> dict[str, list[float]]:

@@ -43,17 +43,17 @@ class Decision:
         return not self.parent or (self.parent in chosen and chosen[self.parent] in self.requires)
 
 
-def as_generator(rng: np.random.Generator | int) -> np.random.Generator:
+def as_generator(seed: np.random.Generator | int) -> np.random.Generator:
     """Return a generator of random numbers as it is, and a new one for a seed.
 
     Raises:
         InputError: for a seed that is negative or no whole number.
     """
-    if isinstance(rng, np.random.Generator):
-        return rng
-    if isinstance(rng, bool) or not isinstance(rng, int | np.integer) or rng < 0:
-        raise InputError(f"{rng!r} is no seed; give a whole number from 0, or a numpy.random.Generator")
-    return np.random.default_rng(int(rng))
+    if isinstance(seed, np.random.Generator):
+        return seed
+    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
+        raise InputError(f"{seed!r} is no seed; give a whole number from 0, or a numpy.random.Generator")
+    return np.random.default_rng(int(seed))
 
 
 def checked_choices(chosen: Mapping[str, Choice], decisions: Sequence[Decision], space: str) -> dict[str, Any]:

@@ -55,13 +55,23 @@ def _module(kind: type) -> ModuleType | None:
 
 
 def _variable(space: "Space") -> str:
-    """Return the reference of a module-level variable that holds the very object, if there is one."""
-    for module in list(sys.modules.values()):
+    """Return the reference of a module-level variable that holds the very object, if there is one.
+
+    Other modules may have imported it: the one that defines its class, or the function it was made of, comes first.
+    """
+    own = sys.modules.get(getattr(getattr(space, "build", space), "__module__", ""))
+    for module in (own, *list(sys.modules.values())):
         if isinstance(module, ModuleType) and not module.__name__.startswith(BUILT_IN):
             for name, value in list(vars(module).items()):
                 if value is space and (reference := _in_module(module, name)):
                     return reference
     return ""
+
+
+def same_source(one: type, other: type) -> bool:
+    """Return whether two classes have one name in one file, which was imported twice."""
+    files = [getattr(_module(kind), "__file__", None) for kind in (one, other)]
+    return one.__qualname__ == other.__qualname__ and None not in files and len({*map(str, files)}) == 1
 
 
 def _in_module(module: ModuleType | None, name: str) -> str:

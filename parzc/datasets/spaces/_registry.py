@@ -6,6 +6,7 @@ from typing import Any
 
 from parzc.datasets.spaces import _doors
 from parzc.datasets.spaces._base import Space
+from parzc.datasets.spaces._references import same_source
 from parzc.datasets.spaces.autoformer import AutoFormerBase, AutoFormerSmall, AutoFormerTiny
 from parzc.datasets.spaces.darts import NDSENAS, NDSPNAS, Darts, NDSAmoeba, NDSDarts, NDSNASNet
 from parzc.datasets.spaces.nats_sss import NATSSize
@@ -32,8 +33,8 @@ class UnknownSpace(InputError):
 
 
 def list_spaces() -> list[str]:
-    """Return the names of all search spaces: of this package, registered, of other packages, given by their file."""
-    return list(dict.fromkeys((*_SPACES, *_doors.space_entry_points(), *_OPENED)))
+    """Return the names of all search spaces: of this package, registered, of other packages."""
+    return list(dict.fromkeys((*_SPACES, *_doors.space_entry_points())))
 
 
 def get_space(spec: str | Path | Space) -> Space:
@@ -104,7 +105,7 @@ def read_space(record: Mapping[str, Any], given: str | Path | Space | None, what
         space = get_space(given)
         if name and space.name != name:
             raise UnknownSpace(f"{what} is for the space '{name[:200]}', not for '{space.name}'; give that space")
-        return space
+        return space.reference or space
     if not name:
         return ""
     known = _known(name)
@@ -126,7 +127,8 @@ def register_space(space: type[Space]) -> type[Space]:
     missing = sorted(getattr(space, "__abstractmethods__", ()))
     if missing:
         raise InputError(f"{space.__name__} lacks {', '.join(missing)}; define what Space asks for")
-    if _SPACES.get(space.name, space) is not space:
+    known = _SPACES.setdefault(space.name, space)
+    # A script whose file is imported once more, because it was given as a reference, registers its classes again.
+    if known is not space and not (_doors.importing() and same_source(known, space)):
         raise InputError(f"there is a search space '{space.name}' already; choose another name")
-    _SPACES[space.name] = space
     return space

@@ -28,7 +28,8 @@ class FactorizedReduce(nn.Module):
         return out
 
 
-def _operation(name: str, c_in: int, c_out: int, stride: int) -> nn.Module:
+def operation(name: str, c_in: int, c_out: int, stride: int) -> nn.Module:
+    """Return the operation of an edge of a cell, other than `none`."""
     if name == "skip_connect":
         return nn.Identity() if (c_in, stride) == (c_out, 1) else FactorizedReduce(c_in, c_out, stride)
     return ReLUConvBN(c_in, c_out, 3 if name == "nor_conv_3x3" else 1, stride)
@@ -42,7 +43,7 @@ class MicroCell(nn.Module):
         self.c_out, self.stride = c_out, stride
         self.edges = nn.ModuleDict(
             {
-                f"{i}-{j}": _operation(op, c_out if i else c_in, c_out, 1 if i else stride)
+                f"{i}-{j}": operation(op, c_out if i else c_in, c_out, 1 if i else stride)
                 for (i, j), op in zip(EDGES, cell, strict=True)
                 if op != "none"
             }

@@ -73,7 +73,7 @@ class AutoFormer(Space):
             "output",
         )
         self.decisions = self._decisions()
-        # All layers have one resolution; what tells apart the weights of one layer are its parts.
+        # All layers have one resolution; the parts of a layer take the place of stages.
         names = [(i, stage, part) for i in range(max(self.depths)) for stage, part in enumerate(PARTS)]
         layers = [Slot(f"layers.{i}.{part}", f"layer {i}", stage, i + 1) for i, stage, part in names]
         last = Slot("classifier", "classifier", 0, max(self.depths) + 1, False)
@@ -194,12 +194,12 @@ class AutoFormer(Space):
         heads = tuple(int(number) for number in generator.choice(self.heads, depth))
         return str(Shape(int(generator.choice(self.embed_dims)), ratios, heads))
 
-    def mutate(self, arch: str, rng: np.random.Generator | int) -> str:
+    def mutate(self, arch: str, seed: np.random.Generator | int) -> str:
         """Return the subnet with another width, another depth, or another MLP ratio or number of heads in one layer.
 
         A deeper one repeats choices of random layers behind the last; a shallower one loses its last layers.
         """
-        shape, generator = self.parse(arch), as_generator(rng)
+        shape, generator = self.parse(arch), as_generator(seed)
         depth = len(shape.num_heads)
         place = int(generator.integers(2 + 2 * depth))
         if place == 0:

@@ -135,9 +135,9 @@ class NATSSize(Space):
         """Return the channels of each layer."""
         return {f"layer {i}": channels for i, channels in enumerate(self.parse(arch))}
 
-    def mutate(self, arch: str, rng: np.random.Generator | int) -> str:
+    def mutate(self, arch: str, seed: np.random.Generator | int) -> str:
         """Return the network with other channels in one layer."""
-        channels, generator = list(self.parse(arch)), as_generator(rng)
+        channels, generator = list(self.parse(arch)), as_generator(seed)
         layer = int(generator.integers(LAYERS))
         others = [choice for choice in CHOICES if choice != channels[layer]]
         channels[layer] = others[generator.integers(len(others))]

@@ -189,9 +189,9 @@ class NB101(Space):
         near = [cell for cell in found if cell and count_edges(cell) <= MAX_EDGES]
         return [write_cell(cell) for cell in near if canonical_order(cell) != own]
 
-    def mutate(self, arch: str, rng: np.random.Generator | int) -> str:
+    def mutate(self, arch: str, seed: np.random.Generator | int) -> str:
         """Return the pruned cell with another operation, with or without one edge, or with one vertex more."""
-        cell, generator = self.parse(arch), as_generator(rng)
+        cell, generator = self.parse(arch), as_generator(seed)
         while True:
             found = pruned(changed(cell, generator))
             if found and count_edges(found) <= MAX_EDGES and canonical_order(found) != canonical_order(cell):

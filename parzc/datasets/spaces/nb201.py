@@ -262,9 +262,9 @@ class NB201(Space):
         """Return the operation of each edge `source-node`."""
         return dict(zip((decision.name for decision in self.decisions), self.parse(arch), strict=True))
 
-    def mutate(self, arch: str, rng: np.random.Generator | int) -> str:
+    def mutate(self, arch: str, seed: np.random.Generator | int) -> str:
         """Return the cell with another operation at one edge."""
-        return _write(mutated(self.parse(arch), OPERATIONS, as_generator(rng)))
+        return _write(mutated(self.parse(arch), OPERATIONS, as_generator(seed)))
 
     def canonical(self, arch: str) -> str:
         """Return the simplest of the cells that compute the same function: 4,930 different strings in all."""

@@ -20,7 +20,7 @@ averaged over all positions, stands for them. `jigsaw` takes its nine tiles of 6
 import itertools
 import re
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from types import MappingProxyType
 
@@ -28,8 +28,9 @@ import numpy as np
 from torch import nn
 
 from parzc.datasets.spaces._base import Cost, Graph, Slot, Space, Task, initialise
-from parzc.datasets.spaces._cost import count_cost
 from parzc.datasets.spaces._decisions import Choice, Decision, as_generator, checked_choices
+from parzc.datasets.spaces._transnas_costs import Shape, cost_of, residual_block
+from parzc.datasets.spaces._transnas_costs import cell as cell_cost
 from parzc.datasets.spaces._transnas_networks import (
     BLOCKS_PER_LAYER,
     CHANNELS,
@@ -67,20 +68,28 @@ class TransNAS(Space):
     example: str
 
     @abstractmethod
+    def _parts(self, arch: str) -> tuple[str, Callable[[Shape], Cost]]:
+        """Return the types of the layers, and what gives the cost of a block."""
+
+    @abstractmethod
     def _build(self, arch: str, outputs: int, tiles: int) -> TransNASNetwork: ...
 
     def network(self, arch: str, task: str = "", seed: int = 0) -> nn.Module:
         """Build the backbone of `arch` as published and the head of the task, weights drawn from `seed`."""
         target = self.task(task)
-        tiles = TILES.get(target.name.partition("@")[0], 1)
-        return initialise(lambda: self._build(arch, target.classes, tiles), seed)
+        return initialise(lambda: self._build(arch, target.classes, _tiles(target)), seed)
 
     def cost(self, arch: str, task: str = "") -> Cost:
-        """Return the counts of backbone and head, counted on the network; published models hold decoders, too."""
-        return count_cost(lambda: self.network(arch, task), self.task(task))
+        """Return the counts of backbone and head, counted on their parts; published models hold decoders, too."""
+        target = self.task(task)
+        return cost_of(*self._parts(arch), target, _tiles(target))
 
     def _refused(self, arch: object) -> InputError:
         return InputError(f"'{str(arch)[:200]}' is not an arch of {self.name}; write it like '{self.example}'")
+
+
+def _tiles(task: Task) -> int:
+    return TILES.get(task.name.partition("@")[0], 1)
 
 
 def _micro_slots() -> tuple[Slot, ...]:
@@ -136,9 +145,9 @@ class TransNASMicro(TransNAS):
         """Return the operation of each edge `source-node`."""
         return dict(zip((decision.name for decision in self.decisions), self.parse(arch), strict=True))
 
-    def mutate(self, arch: str, rng: np.random.Generator | int) -> str:
+    def mutate(self, arch: str, seed: np.random.Generator | int) -> str:
         """Return the cell with another operation at one edge."""
-        return _write(mutated(self.parse(arch), OPERATIONS, as_generator(rng)))
+        return _write(mutated(self.parse(arch), OPERATIONS, as_generator(seed)))
 
     def canonical(self, arch: str) -> str:
         """Return the simplest of the cells that compute the same function in every layer.
@@ -147,6 +156,9 @@ class TransNASMicro(TransNAS):
         changes.
         """
         return _write(representatives(OPERATIONS, copies_input=False)[self.parse(arch)])
+
+    def _parts(self, arch: str) -> tuple[str, Callable[[Shape], Cost]]:
+        return MICRO_LAYERS, cell_cost(self.parse(arch))
 
     def _build(self, arch: str, outputs: int, tiles: int) -> TransNASNetwork:
         cell = self.parse(arch)
@@ -239,19 +251,22 @@ class TransNASMacro(TransNAS):
         kinds = [LAYERS[int(digit) - 1] for digit in self.parse(arch)]
         return {"layers": len(kinds)} | {f"layer {i}": kind for i, kind in enumerate(kinds)}
 
-    def mutate(self, arch: str, rng: np.random.Generator | int) -> str:
+    def mutate(self, arch: str, seed: np.random.Generator | int) -> str:
         """Return the backbone with one layer changed, left out or put in."""
         layers = self.parse(arch)
         cuts = [(layers[:i], layers[i:]) for i in range(len(layers) + 1)]
         neighbours = {head + digit + tail[drop:] for head, tail in cuts for digit in "1234" for drop in (0, 1)}
         neighbours |= {head + tail[1:] for head, tail in cuts}
         allowed = sorted(near for near in neighbours - {layers} if _is_macro(near))
-        return f"{CHANNELS}-{allowed[as_generator(rng).integers(len(allowed))]}-basic"
+        return f"{CHANNELS}-{allowed[as_generator(seed).integers(len(allowed))]}-basic"
 
     def canonical(self, arch: str) -> str:
         """Return `arch`: different sequences of layers compute different functions."""
         self.parse(arch)
         return arch
+
+    def _parts(self, arch: str) -> tuple[str, Callable[[Shape], Cost]]:
+        return self.parse(arch), residual_block
 
     def _build(self, arch: str, outputs: int, tiles: int) -> TransNASNetwork:
         return TransNASNetwork(self.parse(arch), ResidualBlock, outputs, tiles)

@@ -4,11 +4,7 @@ Every row is checked on the way in, so that the rest of the package can rely on 
 once, with a finite label.
 """
 
-import csv
-import gzip
-import io
-import zlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,8 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from parzc.datasets.spaces._base import Space
-from parzc.datasets.tables import nas_bench_101, nats_bench, nds, transnas_bench, vitbench
-from parzc.datasets.tables.embedded import EMBEDDED
+from parzc.datasets.tables._formats import embedded_tables, formats
 from parzc.errors import InputError
 
 
@@ -64,29 +59,6 @@ class Table:
         return self.figures[name]
 
 
-@dataclass(frozen=True)
-class Format:
-    """A kind of file or directory that holds a table.
-
-    Args:
-        label: what to call it in messages.
-        source: where its figures come from, in one line.
-        accepts: whether a path that exists looks like this kind.
-        read: returns the columns that name an arch and the label columns as found; the index says where a row stands.
-        spaces: whose files these are; of any space if empty.
-    """
-
-    label: str
-    source: str
-    accepts: Callable[[Path], bool]
-    read: Callable[[Path], pd.DataFrame]
-    spaces: tuple[str, ...] = ()
-
-
-def _ends_with(*endings: str) -> Callable[[Path], bool]:
-    return lambda path: path.name.lower().endswith(endings)
-
-
 def _listed(names: Iterable[str]) -> str:
     return (", ".join(names) or "none")[:300]
 
@@ -95,90 +67,9 @@ def _no_column(table: str, column: str, there: Iterable[str]) -> InputError:
     return InputError(f"{table} has no label column '{column}'; label columns there: {_listed(there)}")
 
 
-def _read_csv(path: Path) -> pd.DataFrame:
-    """Return the cells of a CSV file as text, without blank lines and unnamed columns."""
-    places, rows = [], []
-    try:
-        with gzip.open(path) if path.name.lower().endswith(".gz") else path.open("rb") as raw:
-            text = raw.read().decode("utf-8-sig")
-        reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-        header = [cell.strip() for cell in next(reader, [])]
-        for cells in reader:
-            if not any(cell.strip() for cell in cells):
-                continue
-            if len(cells) != len(header):
-                raise InputError(
-                    f"{path}, row {reader.line_num}: {len(cells)} cells where the header has {len(header)}; "
-                    "correct the row"
-                )
-            places.append(f"row {reader.line_num}")
-            rows.append([cell.strip() for cell in cells])
-    except (UnicodeDecodeError, csv.Error, OSError, EOFError, zlib.error) as error:
-        raise InputError(f"{path} cannot be read as CSV ({error}); give an intact UTF-8 file") from error
-    repeated = sorted({name for name in header if name and header.count(name) > 1})
-    if repeated:
-        raise InputError(f"{path} has more than one column '{repeated[0]}'; rename or remove one")
-    # An unnamed column is the row number that pandas writes in front.
-    return pd.DataFrame(rows, columns=header, index=places).loc[:, [bool(name) for name in header]]
-
-
-def _read_parquet(path: Path) -> pd.DataFrame:
-    try:
-        frame = pd.read_parquet(path)
-        for i in range(frame.shape[1]):
-            list(frame.iloc[:, i])  # text is decoded only when it is looked at
-    except Exception as error:  # a damaged file raises nearly anything, and claims any size
-        raise InputError(f"{path} cannot be read as Parquet; give an intact file") from error
-    if "arch" in frame.index.names:
-        frame = frame.reset_index()
-    frame.columns = frame.columns.map(str)
-    # Numbered like the rows of a spreadsheet, whose first row is the header.
-    return frame.set_axis([f"row {i}" for i in range(2, len(frame) + 2)], axis=0)
-
-
-FORMATS: tuple[Format, ...] = (
-    Format(".csv, .csv.gz", "CSV file", _ends_with(".csv", ".csv.gz"), _read_csv),
-    Format(".parquet", "Parquet file", _ends_with(".parquet"), _read_parquet),
-    Format(
-        "NATS-Bench directory",
-        nats_bench.DIRECTORY_SOURCE,
-        Path.is_dir,
-        nats_bench.read_directory,
-        ("nb201", "nats-sss"),
-    ),
-    Format(
-        "NAS-Bench-201 .pth", nats_bench.CHECKPOINT_SOURCE, _ends_with(".pth"), nats_bench.read_checkpoint, ("nb201",)
-    ),
-    Format(
-        "NAS-Bench-101 .tfrecord",
-        nas_bench_101.SOURCE,
-        _ends_with(".tfrecord"),
-        nas_bench_101.read_tfrecord,
-        ("nb101",),
-    ),
-    Format(
-        "TransNAS-Bench-101 .pth",
-        transnas_bench.SOURCE,
-        _ends_with(".pth"),
-        transnas_bench.read_micro,
-        ("transnas-micro",),
-    ),
-    Format(
-        "TransNAS-Bench-101 .pth",
-        transnas_bench.SOURCE,
-        _ends_with(".pth"),
-        transnas_bench.read_macro,
-        ("transnas-macro",),
-    ),
-    Format("NDS .json", nds.SOURCE, _ends_with(".json"), nds.read_json, nds.SPACES),
-    Format("ViT-Bench-101 .json", vitbench.SOURCE, _ends_with(".json"), vitbench.read_json, ("autoformer-tiny",)),
-)
-"""Everything that can be read: a new format is one file with its reader and one line here."""
-
-
 def list_tables(space: Space) -> list[str]:
     """Return the names of the embedded tables of `space`."""
-    return [name for name, table in EMBEDDED.items() if table.space == space.name]
+    return [name for name, table in embedded_tables().items() if table.space == space.name]
 
 
 def load_table(source: str | Path, *, space: Space, target: str | None = None) -> Table:
@@ -229,8 +120,9 @@ def _spelled(name: str, frame: pd.DataFrame, space: Space) -> pd.DataFrame:
 
 def _read(name: str, space: Space) -> tuple[pd.DataFrame, str, str | None]:
     """Return the unchecked rows, where they come from, and the default target."""
-    if name in EMBEDDED:
-        table = EMBEDDED[name]
+    embedded = embedded_tables()
+    if name in embedded:
+        table = embedded[name]
         if table.space != space.name:
             raise InputError(f"table '{name}' is of the space {table.space}, not {space.name}; give another table")
         return table.read(), table.source, table.target
@@ -240,12 +132,12 @@ def _read(name: str, space: Space) -> tuple[pd.DataFrame, str, str | None]:
             f"there is no file {name}; correct the path, "
             f"or name an embedded table of {space.name}: {_listed(list_tables(space))}"
         )
-    formats = [known for known in FORMATS if not known.spaces or space.name in known.spaces]
-    for candidate in formats:
+    known = [format for format in formats() if not format.spaces or space.name in format.spaces]
+    for candidate in known:
         if candidate.accepts(path):
             return candidate.read(path), candidate.source, None
     raise InputError(
-        f"{name} has no format known for {space.name}; give one of: {_listed(known.label for known in formats)}"
+        f"{name} has no format known for {space.name}; give one of: {_listed(format.label for format in known)}"
     )
 
 
@@ -262,9 +154,9 @@ def _numbers(cells: Iterable[object]) -> NDArray[np.float64]:
 
 def _only_column(name: str, columns: tuple[str, ...]) -> str:
     if not columns:
-        raise InputError(f"{name} has no label column; add a column of numbers beside 'arch'")
+        raise InputError(f"{name} has no label column; add a column of numbers next to 'arch'")
     if len(columns) > 1:
-        raise InputError(f"{name} has several label columns; name one as the target: {_listed(columns)}")
+        raise InputError(f"{name} has several label columns; name one with --target: {_listed(columns)}")
     return columns[0]
 
 

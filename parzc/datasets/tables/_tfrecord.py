@@ -66,7 +66,7 @@ def read_records(path: Path) -> Iterator[bytes]:
 
 
 def _frames(stream: BinaryIO, path: Path) -> Iterator[tuple[bytes, int]]:
-    """Yield data and stored checksum of each record; a length is believed only once its checksum has been compared."""
+    """Yield data and stored checksum of each record; a length is used only once its checksum has been compared."""
     for number in itertools.count():
         header = stream.read(12)
         if not header:

@@ -1,7 +1,7 @@
 """Reads ViT-Bench-101 (Wei et al. 2024, Auto-Prox, arXiv:2312.09059): AutoFormer networks trained on small data sets.
 
 A file is a JSON list of records: `arch` with `hidden_dim`, `depth`, and `mlp_ratio` and `num_heads` for each layer,
-beside accuracies in per cent. The networks trained there have no relative positions; those of the space have.
+next to accuracies in per cent. The networks trained there have no relative positions; those of the space have.
 """
 
 from pathlib import Path

@@ -85,6 +85,12 @@ class ExtractionConfig:
         extraction = {key: manifest[key] for key in ("task", "batch", "batches", "data", "seed", "initialisation")}
         return {info.name: record(info) | extraction for info in resolve(self.proxies or None)}
 
+    def origins(self) -> dict[str, dict[str, str]]:
+        """Return the manifest's entry of proxies that do not come with parzc: where each is found, by name."""
+        found = {info.name: reference(info) for info in resolve(self.proxies or None)}
+        origins = {name: where for name, where in found.items() if where != name}
+        return {"origins": origins} if origins else {}
+
     def extraction(self) -> Extraction:
         """Return the work that a worker does on each chunk of architectures.
 
@@ -177,19 +183,31 @@ def build_store(
     extraction = config.extraction()
     runner = get_engine(engine, workers, address)
     store = FeatureStore.create(path, config.manifest(), config.definitions(), _versions())
-    for old, new in store.set_aside_damaged(wanted):
-        say(f"{old} in {path} is damaged; it is set aside as {new}, and what it held is extracted again", progress)
-    place = {key: value for key, value in recorded_space(space).items() if key != "space"}
-    store.note(wanted=len(wanted), **place)
+    _prepare(store, wanted, config, progress)
     todo = store.lacking(wanted)
     chunks = Chunks(todo, CHUNK, store)
-    if isinstance(runner, LocalEngine) and len(todo) <= CHUNK:
-        runner = LocalEngine(1)  # a process would take longer to start than to work
-    if not (isinstance(runner, LocalEngine) and runner.workers == 1):
-        findable(space)
+    runner = _suited(runner, len(todo), space)
     with Progress(len(wanted), done=len(wanted) - len(todo), shown=progress) as shown:
         _Keeper(store, shown).run(runner, extraction, chunks)
     return FeatureStore.open(path)
+
+
+def _prepare(store: FeatureStore, wanted: list[str], config: ExtractionConfig, progress: bool) -> None:
+    """Set aside what is damaged, and note in the store what is wanted and where space and proxies were found."""
+    for old, new in store.set_aside_damaged(wanted):
+        say(
+            f"{old} in {store.path} is damaged; it is set aside as {new}, and what it held is extracted again", progress
+        )
+    place = {key: value for key, value in recorded_space(config.space).items() if key != "space"}
+    store.note(wanted=len(wanted), **place, **config.origins())
+
+
+def _suited(runner: Engine, todo: int, space: Space) -> Engine:
+    """Return the engine, or this process for little work; other processes have to be able to find the space."""
+    if isinstance(runner, LocalEngine) and (runner.workers == 1 or todo <= CHUNK):
+        return LocalEngine(1)  # a process would take longer to start than to work
+    findable(space)
+    return runner
 
 
 def _space(config: ExtractionConfig) -> Space:

@@ -75,9 +75,7 @@ def extract(
     single = [info for info in infos if batches == 1 or not info.across_batches]
     across = [info for info in infos if info not in single]
     wanted = {name for info in single for name in info.passes} | ({"gradients"} if across else set())
-    parts: list[_Collected] = []
-    gradients: list[list[Tensor]] = []
-    nodes: dict[str, Any] = {}
+    parts, gradients, nodes = list[_Collected](), list[list[Tensor]](), dict[str, Any]()
     with with_gradients():
         for i, part in enumerate(inputs.chunk(batches)):
             own = None if labels is None else labels[i * len(part) : (i + 1) * len(part)]

@@ -1,4 +1,4 @@
-"""The passes over a network that proxies share: each runs at most once, whatever the number of proxies."""
+"""The passes over a network that proxies read: each runs at most once, whatever the number of proxies."""
 
 import math
 from collections.abc import Callable, Iterator

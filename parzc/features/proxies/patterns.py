@@ -29,7 +29,7 @@ def log_determinant(patterns: Patterns) -> float:
         raise Undefined("two inputs have the same activation pattern, so that the determinant is zero")
     values = torch.linalg.eigvalsh(patterns.agreement)
     if values[0] <= values[-1] * patterns.batch * torch.finfo(values.dtype).eps:
-        raise Undefined("the units are too few to tell the inputs apart, so that the determinant is zero")
+        raise Undefined("too few units differ between the inputs, so that the determinant is zero")
     return float(values.log().sum())
 
 

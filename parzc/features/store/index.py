@@ -196,7 +196,7 @@ def _read(folder: Path, names: Sequence[str], damaged: Callable[[Path, InputErro
     for name in names:
         try:
             archs = read_archs(folder / name)
-        except FileNotFoundError:  # somebody set it aside meanwhile
+        except FileNotFoundError:  # another process set it aside meanwhile
             continue
         except InputError as error:
             if damaged is None:

@@ -116,6 +116,12 @@ class FeatureStore:
         return definitions
 
     @property
+    def origins(self) -> dict[str, str]:
+        """Return the proxies that did not come with parzc, and the file or module that each was loaded from."""
+        origins = self.manifest.get("origins", {})
+        return {str(k): str(v) for k, v in origins.items()} if isinstance(origins, dict) else {}
+
+    @property
     def failed(self) -> dict[str, str]:
         """Return the architectures that could not be extracted, and why; those that could be later are left out."""
         failed: dict[str, str] = self.manifest.get("failed", {})
@@ -216,7 +222,7 @@ class FeatureStore:
     def set_aside_damaged(self, archs: Sequence[str] | None = None) -> list[tuple[str, str]]:
         """Look at every byte of the shards that hold `archs` (all shards, if not given); rename those that are damaged.
 
-        What they held is not in the store any more, and is extracted again by whoever asks for it.
+        What they held is not in the store any more; the next extraction that asks for it computes it again.
 
         Returns:
             The name of each damaged shard, and its new name.

@@ -123,7 +123,7 @@ class FeatureTable:
         """Collect the features of single networks, all with the same statistics and proxies, into a table.
 
         Raises:
-            InputError: if there are none, or they do not hold the same statistics and proxies.
+            InputError: if there are none, if they are no features, or do not hold the same statistics and proxies.
         """
         _check_alike(rows)
         archs = tuple(archs) if archs is not None else tuple(f"network-{i}" for i in range(len(rows)))
@@ -187,10 +187,21 @@ class FeatureTable:
         )
 
 
-def _check_alike(rows: Sequence[NodeFeatures]) -> None:
+def _check_alike(rows: object) -> None:
+    """Raise `InputError` unless these are features of networks, all with the same statistics and proxies."""
+    if not isinstance(rows, Sequence):
+        raise InputError(
+            f"a {type(rows).__name__} is no list of features; give [parzc.extract(network, inputs), ...], one for each "
+            "network"
+        )
     if not rows:
         raise InputError("no features were given; extract those of at least one network")
     for i, other in enumerate(rows):
+        if not isinstance(other, NodeFeatures):
+            raise InputError(
+                f"entry {i} is a {type(other).__name__}, no features of a network; extract them first: "
+                "parzc.extract(network, inputs)"
+            )
         if (*other.statistics, *other.scores) != (*rows[0].statistics, *rows[0].scores):
             raise InputError(
                 f"the features of network {i} hold other statistics than those of network 0; extract all alike"

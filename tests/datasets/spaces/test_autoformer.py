@@ -196,7 +196,7 @@ def test_other_text_is_refused(text):
 @every_space
 def test_a_mutation_differs_in_one_decision(name):
     space = SPACES[name]
-    (sample,) = space.sample(1, rng=3)
+    (sample,) = space.sample(1, seed=3)
     before, kinds = space.parse(sample), set()
     for seed in range(200):
         after = space.parse(space.mutate(sample, seed))
@@ -216,7 +216,7 @@ def test_a_mutation_differs_in_one_decision(name):
 def test_the_number_of_subnets():
     assert TINY.size == 3 * (4**12 + 4**13 + 4**14)
     assert SPACES["autoformer-base"].size == 3 * (6**14 + 6**15 + 6**16)
-    drawn = [TINY.parse(sample) for sample in TINY.sample(60, rng=1)]
+    drawn = [TINY.parse(sample) for sample in TINY.sample(60, seed=1)]
     assert {len(shape.num_heads) for shape in drawn} == {12, 13, 14}
     assert {shape.embed_dim for shape in drawn} == {192, 216, 240}
     assert {ratio for shape in drawn for ratio in shape.mlp_ratio} == {3.5, 4.0}

@@ -38,9 +38,9 @@ def test_a_space_that_is_too_large_is_not_listed_but_drawn_from():
     space = Evens()
     with pytest.raises(InputError, match=r"evens has 1,000,000,0.* architectures, too many to list"):
         space.archs()
-    drawn = space.sample(8, rng=3)
+    drawn = space.sample(8, seed=3)
     assert sorted(map(int, drawn)) == list(range(0, 16, 2))
-    assert drawn == space.sample(8, rng=3) != space.sample(8, rng=4)
+    assert drawn == space.sample(8, seed=3) != space.sample(8, seed=4)
 
 
 def test_the_first_task_is_meant_where_none_is_named():

@@ -146,7 +146,7 @@ def test_slots_say_where_a_layer_is(name):
 def test_networks_of_drawn_architectures_compute_and_learn(name):
     space = SPACES[name]
     x = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-    for arch in space.sample(2, rng=1):
+    for arch in space.sample(2, seed=1):
         genotype = space.parse(arch)
         small = str(Genotype(genotype.normal, genotype.reduce, 4, 3))
         network = space.network(small, seed=3)
@@ -224,7 +224,7 @@ def test_a_canonical_cell_computes_the_same_with_the_same_weights(genotype, redu
 @every_space
 def test_graph_is_a_dag_of_both_cells(name):
     space = SPACES[name]
-    for arch in space.sample(5, rng=0):
+    for arch in space.sample(5, seed=0):
         genotype, graph = space.parse(arch), space.graph(arch)
         assert set(graph.operations) <= {"input", "output", *space.operations}
         assert not np.tril(graph.adjacency).any()
@@ -289,7 +289,7 @@ def test_what_is_no_architecture_is_refused_with_the_reason(change, message):
 @every_space
 def test_a_mutation_is_another_architecture_that_differs_in_one_decision(name):
     space = SPACES[name]
-    arch = space.sample(1, rng=5)[0]
+    arch = space.sample(1, seed=5)[0]
     before, kinds = space.parse(arch), set()
     for seed in range(300):
         after = space.parse(space.mutate(arch, seed))
@@ -315,8 +315,8 @@ def test_a_mutation_is_another_architecture_that_differs_in_one_decision(name):
 @every_space
 def test_drawn_architectures_are_written_as_they_are_read(name):
     space = SPACES[name]
-    archs = space.sample(50, rng=2)
-    assert len(set(archs)) == 50 and archs == space.sample(50, rng=2) != space.sample(50, rng=3)
+    archs = space.sample(50, seed=2)
+    assert len(set(archs)) == 50 and archs == space.sample(50, seed=2) != space.sample(50, seed=3)
     for arch in archs:
         genotype = space.parse(arch)
         assert str(genotype) == arch and space.canonical(space.canonical(arch)) == space.canonical(arch)

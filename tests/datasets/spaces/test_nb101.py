@@ -187,7 +187,7 @@ def test_nine_edges_are_counted_without_those_of_dead_vertices():
 
 
 def test_drawn_cells_are_canonical_and_mostly_of_seven_vertices():
-    sample = SPACE.sample(120, rng=3)
+    sample = SPACE.sample(120, seed=3)
     assert [SPACE.canonical(arch) for arch in sample] == sample
     sizes = [len(SPACE.graph(arch).operations) for arch in sample]
     # 359,082 of 423,624 classes have seven vertices; three standard deviations.

@@ -257,13 +257,13 @@ def test_weights_depend_on_the_seed_alone():
 
 
 def test_sample_draws_without_replacement():
-    sample = SPACE.sample(500, rng=3)
+    sample = SPACE.sample(500, seed=3)
     assert len(set(sample)) == 500
-    assert sample == SPACE.sample(500, rng=3) != SPACE.sample(500, rng=4)
-    assert sorted(SPACE.sample(SPACE.size, rng=0)) == sorted(SPACE.archs())
+    assert sample == SPACE.sample(500, seed=3) != SPACE.sample(500, seed=4)
+    assert sorted(SPACE.sample(SPACE.size, seed=0)) == sorted(SPACE.archs())
     for n in (0, -1, 15_626):
         with pytest.raises(InputError, match=rf"^cannot draw {n} architectures from nb201: it holds 15625"):
-            SPACE.sample(n, rng=0)
+            SPACE.sample(n, seed=0)
 
 
 def test_a_mutation_changes_the_operation_of_one_edge_to_any_other():

@@ -11,6 +11,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from parzc.datasets import get_space, load_table
+from parzc.datasets.spaces._cost import count_cost
 from parzc.datasets.spaces._transnas_networks import FactorizedReduce, MicroCell, ResidualBlock
 from parzc.errors import InputError
 
@@ -255,3 +256,9 @@ def test_a_macro_mutation_changes_leaves_out_or_puts_in_a_layer():
             assert any(long[:i] + long[i + 1 :] == short for i in range(len(long)))
         found.add(len(other))
     assert found == {4, 5, 6}
+
+
+@pytest.mark.parametrize("space", [MICRO, MACRO], ids=lambda space: space.name)
+def test_costs_are_those_of_the_network_as_a_whole(space):
+    for arch, task in zip(space.sample(6, 0), [*[*space.tasks][:5], "class_scene@96"], strict=True):
+        assert space.cost(arch, task) == count_cost(lambda a=arch, t=task: space.network(a, t), space.task(task))

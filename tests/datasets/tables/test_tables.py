@@ -15,7 +15,7 @@ from parzc.datasets.spaces.nb201 import NB201
 from parzc.errors import InputError
 
 SPACE = get_space("nb201")
-A, B, C = SPACE.sample(3, rng=0)
+A, B, C = SPACE.sample(3, seed=0)
 
 
 @pytest.fixture
@@ -58,7 +58,7 @@ def test_csv_as_editors_and_pandas_write_it(write, tmp_path):
 
 def test_target_chooses_among_the_label_columns(write):
     path = write(f"index,valid,arch,test\n0,1,{A},3\n1,,{B},4\n")
-    refuse(path, "{} has several label columns; name one as the target: index, valid, test")
+    refuse(path, "{} has several label columns; name one with --target: index, valid, test")
     table = load_table(str(path), space=SPACE, target="test")
     assert list(table.labels) == [3, 4]
     np.testing.assert_array_equal(table.column("valid"), [1, np.nan])
@@ -96,7 +96,7 @@ def test_files_without_a_table(write, tmp_path):
     refuse(write("architecture,acc\nx,1\n"), "{} has no column 'arch'; columns there: architecture, acc")
     refuse(write("arch;acc\nx;1\n"), "{} has no column 'arch'; columns there: arch;acc")
     refuse(write("arch,acc\n"), "{} holds no rows; give a table with at least one architecture")
-    refuse(write(f"arch\n{A}\n"), "{} has no label column; add a column of numbers beside 'arch'")
+    refuse(write(f"arch\n{A}\n"), "{} has no label column; add a column of numbers next to 'arch'")
     refuse(write(f"arch,a,a\n{A},1,2\n"), "{} has more than one column 'a'; rename or remove one")
     refuse(
         write("x", "t.xlsx"), "{} has no format known for nb201; give one of: .csv, .csv.gz, .parquet, NATS-Bench .*"
@@ -137,7 +137,7 @@ def test_parquet(tmp_path):
 @given(st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1, max_size=20), st.booleans())
 def test_labels_survive_to_the_last_bit(tmp_path_factory, labels, as_csv):
     path = tmp_path_factory.mktemp("bits") / ("t.csv" if as_csv else "t.parquet")
-    frame = pd.DataFrame({"arch": SPACE.sample(len(labels), rng=1), "acc": labels})
+    frame = pd.DataFrame({"arch": SPACE.sample(len(labels), seed=1), "acc": labels})
     frame.to_csv(path, index=False) if as_csv else frame.to_parquet(path)
     table = load_table(path, space=SPACE)
     assert table.labels.tobytes() == np.array(labels, dtype=np.float64).tobytes()

@@ -97,6 +97,7 @@ class Holds:
         return os.getpid()
 
 
+@pytest.mark.slow("loky looks at the memory of a worker once a second")
 def test_a_worker_that_grows_is_replaced_and_one_that_had_much_to_do_is_not():
     def pid(passing, lasting):
         future = worker.submit([passing, lasting])
@@ -125,7 +126,7 @@ def test_a_worker_that_ended_for_want_of_work_begins_anew(monkeypatch):
 
 def _slowly(n):
     for i in range(n):
-        time.sleep(3.0 * bool(i))
+        time.sleep(2.0 * bool(i))
         yield i
 
 
@@ -206,10 +207,10 @@ EXTRACT = Extraction._extract
 def test_an_arch_that_fails_is_recorded_and_the_others_go_on(tmp_path, monkeypatch, capsys):
     bad = {ARCHS[3]: "one", ARCHS[20]: "two"}
 
-    def extract(self, arch):
+    def extract(self, space, arch):
         if arch in bad:
             raise RuntimeError(f"fault\nnumber {bad[arch]}")
-        return EXTRACT(self, arch)
+        return EXTRACT(self, space, arch)
 
     monkeypatch.setattr(Extraction, "_extract", extract)
     store = build_store(tmp_path, CONFIG, ARCHS, workers=1, progress=True)

@@ -57,6 +57,7 @@ def begun(path):
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
+@pytest.mark.slow("twenty extractions have to start and be killed")
 def test_twenty_kills_lose_nothing_and_little_is_done_twice(extraction, tmp_path):
     moments = random.Random(0)
     twice = 0

@@ -1,6 +1,7 @@
 """A proxy in a file outside the checkout: extracted by two workers, stored, read by a ranker without the file."""
 
 import json
+import re
 import sys
 
 import numpy as np
@@ -59,6 +60,7 @@ def test_a_proxy_from_outside_is_extracted_stored_and_read_by_the_ranker(tmp_pat
     without_the_file()
     store = FeatureStore.open("store")
     assert store.failed == {} and len(store) > 16  # so many that other processes worked
+    assert store.origins == {"largest": f"{tmp_path / 'my_proxy.py'}:largest"}
     assert store.manifest["config"]["proxies"] == ["params", "l2_norm", "largest"]
     assert store.definitions["largest"]["bigger_is_better"] is False
     assert "bigger_is_better" not in store.definitions["l2_norm"]
@@ -76,6 +78,26 @@ def test_a_proxy_from_outside_is_extracted_stored_and_read_by_the_ranker(tmp_pat
     ranker.save("ranker")
     np.testing.assert_array_equal(Ranker.load("ranker").predict(table), scores)
     assert "largest" not in list_proxies()
+
+
+def test_a_command_goes_on_where_the_file_is_named_again(tmp_path, without_the_file, monkeypatch, capsys):
+    (tmp_path / "my_proxy.py").write_text(CODE)
+    monkeypatch.chdir(tmp_path)
+    for proxies in (["my_proxy.py", "params"], ["params", "my_proxy.py:largest"]):
+        without_the_file()
+        main(["nb201", "store", "--sample", "2", "--batch", "2", "--workers", "1", "--proxies", *proxies])
+    without_the_file()
+    for proxies, sentence in (
+        (
+            [],
+            f"store holds proxies .* parzc .largest.; .* --proxies params {tmp_path}/my_proxy.py:largest$",
+        ),
+        (["--proxies", "params"], "^error: store holds largest, too, and a store keeps the proxies that it began with"),
+        (["--proxies", "my_proxi.py"], f"^error: there is no file {tmp_path}/my_proxi.py on this machine; correct"),
+    ):
+        with pytest.raises(SystemExit, match="2"):
+            main(["nb201", "store", "--sample", "2", "--batch", "2", *proxies])
+        assert re.search(sentence, capsys.readouterr().err.strip().splitlines()[-1])
 
 
 def test_work_goes_on_with_the_file_and_the_same_values_come_of_it(tmp_path, without_the_file):

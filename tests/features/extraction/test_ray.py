@@ -34,18 +34,33 @@ def reference(tmp_path_factory):
     return build_store(tmp_path_factory.mktemp("reference"), CONFIG, ARCHS, workers=1)
 
 
-def run(*command):
-    done = subprocess.run([sys.executable, *command], capture_output=True, env=ENVIRONMENT, text=True, timeout=600)
+def run(*command, cwd=None):
+    done = subprocess.run(
+        [sys.executable, *command], capture_output=True, env=ENVIRONMENT, text=True, timeout=600, cwd=cwd
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout
 
 
+MINE = """
+from parzc.datasets.spaces.nb201 import NB201
+
+class Mine(NB201):
+    name = "mine"
+"""
+
+
+@pytest.mark.slow("a cluster of two nodes has to start, and one of them to be missed")
 @needs_ray
 def test_a_node_that_is_killed_in_the_middle_costs_nothing(reference, tmp_path):
+    """The space is in a file of the working directory, which is another one for the processes of the other node."""
     (tmp_path / "notes").mkdir()
+    (tmp_path / "my_space.py").write_text(MINE)
     script = str(Path(__file__).resolve().parents[2] / "support" / "ray_cluster.py")
-    printed = run(script, str(tmp_path / "store"), str(tmp_path / "notes"), json.dumps(ARCHS))
+    folders = [str(tmp_path / name) for name in ("store", "notes")]
+    printed = run(script, *folders, json.dumps(ARCHS), "my_space.py:Mine", cwd=tmp_path)
     seen = json.loads(printed.splitlines()[-1])
+    assert seen["folder"] == "/"
     chunks = 50 - LAST + PARTS * LAST  # of 4 architectures, the last ones in parts
     assert seen["killed"] and seen["stored"] < chunks - 1, "the node was killed in the middle"
     assert seen["there"] >= 2 and seen["here"] > 0 and chunks < seen["here"] + seen["there"] <= chunks + 2
@@ -66,6 +81,7 @@ main(["nb201", sys.argv[1], "--archs", sys.argv[2], "--batch", "2", "--proxies",
 """
 
 
+@pytest.mark.slow("a Ray has to start")
 @needs_ray
 def test_a_ray_is_started_where_no_address_is_given(reference, tmp_path):
     (tmp_path / "archs.txt").write_text("\n".join(ARCHS[:40]))

@@ -169,13 +169,13 @@ def test_a_norm_that_is_the_network_itself_has_scales_one():
 def test_a_name_has_the_same_draw_in_every_network(network, named):
     other = nn.Module()
     other.linear = nn.Linear(200, 300)
-    other.beside = nn.Linear(200, 300)
+    other.extra = nn.Linear(200, 300)
     one, two = Drawn(network, 0), Drawn(other, 0)
-    _ = two.normal("beside.weight", other.beside.weight)
+    _ = two.normal("extra.weight", other.extra.weight)
     expected = torch.randn(300, 200, generator=generator(0, "linear.weight"))
     for drawn, weight in ((one, named["linear.weight"]), (two, other.linear.weight)):
         assert torch.equal(drawn.normal("linear.weight", weight), expected)
-    assert not torch.equal(two.normal("beside.weight", other.beside.weight), expected)
+    assert not torch.equal(two.normal("extra.weight", other.extra.weight), expected)
     assert not torch.equal(Drawn(network, 1).normal("linear.weight", named["linear.weight"]), expected)
 
 
@@ -226,10 +226,10 @@ def test_signs_are_as_often_negative_as_positive():
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_signs_do_not_depend_on_how_their_place_is_laid_out(dtype):
-    usual = torch.zeros(3, 4, 5, 6, dtype=dtype)
-    last = usual.contiguous(memory_format=torch.channels_last)
+    contiguous = torch.zeros(3, 4, 5, 6, dtype=dtype)
+    last = contiguous.contiguous(memory_format=torch.channels_last)
     found = random_signs(last, 3, "a")
-    assert torch.equal(found, random_signs(usual, 3, "a")) and found.stride() == last.stride()
+    assert torch.equal(found, random_signs(contiguous, 3, "a")) and found.stride() == last.stride()
     drawn = np.unpackbits(random_bytes(45, 3, "a").numpy(), bitorder="little")
     np.testing.assert_array_equal(found.flatten(), 2.0 * drawn - 1)
 

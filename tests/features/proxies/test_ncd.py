@@ -252,7 +252,7 @@ def test_scores_of_growing_networks_do_not_fall_any_more():
 def test_masks_do_not_depend_on_how_images_are_laid_out(act):
     network = nn.Sequential(act, nn.Conv2d(4, 3, 1), nn.ReLU(), nn.Flatten(), nn.Linear(90, 2))
     x = torch.randn(9, 4, 5, 6)
-    usual = states(masked_patterns(network, x, 0), 9)
+    plain = states(masked_patterns(network, x, 0), 9)
     last = states(masked_patterns(network, x.contiguous(memory_format=torch.channels_last), 0), 9)
-    assert same(usual, last) == [True] * 2
-    assert not torch.equal(usual[0], last[0])  # the units lie in another order
+    assert same(plain, last) == [True] * 2
+    assert not torch.equal(plain[0], last[0])  # the units lie in another order

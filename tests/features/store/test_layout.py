@@ -64,7 +64,7 @@ def images(end="flatten", middle="flatten", single=True):
 
 @pytest.mark.parametrize("single", [False, True])
 @pytest.mark.parametrize(
-    ("end", "middle", "usual"),
+    ("end", "middle", "contiguous"),
     [
         ("reshape", "flatten", "flatten"),
         ("view", "flatten", "flatten"),
@@ -74,8 +74,8 @@ def images(end="flatten", middle="flatten", single=True):
         ("view", "shuffle of views", "shuffle"),
     ],
 )
-def test_views_give_the_values_of_flatten(end, middle, usual, single):
-    (plain, x), (network, _) = images("flatten", usual, single), images(end, middle, single)
+def test_views_give_the_values_of_flatten(end, middle, contiguous, single):
+    (plain, x), (network, _) = images("flatten", contiguous, single), images(end, middle, single)
     one, other = extract(plain, x, LABELS), extract(network, x, LABELS)
     assert one.reasons == NO_ATTENTION
     rtol = 1e-3 if single else 1e-7
@@ -189,8 +189,8 @@ def test_an_error_of_the_network_is_told_once():
 
     with pytest.raises(RuntimeError, match=r"^mine, of ") as caught:
         score(Fresh(nn.Conv2d(3, 4, 3), None), torch.zeros(6, 3, 7, 7))
-    told = caught.value
-    assert told.__cause__ is None and (told.__context__ is None or told.__suppress_context__)
+    error = caught.value
+    assert error.__cause__ is None and (error.__context__ is None or error.__suppress_context__)
 
 
 @pytest.mark.parametrize("error", [ValueError("mine"), AssertionError("mine"), KeyError("mine")])
@@ -213,8 +213,10 @@ def test_double_precision_agrees_with_single(name):
     double = extract(network, x, LABELS)
     assert list(double.scores) == list_proxies()
     single = extract(network.float(), x.float(), LABELS)
-    assert set(single.reasons) == set(double.reasons)
-    for proxy in set(list_proxies()) - COUNTS - set(double.reasons):
+    # The output of its last block is constant but for rounding, which has a spectrum in one of the formats only.
+    rounding = {"expressivity", "progressivity"} if name == "shared with a token" else set()
+    assert set(single.reasons) - rounding == set(double.reasons) - rounding
+    for proxy in set(list_proxies()) - COUNTS - set(double.reasons) - rounding:
         tolerance = 1e-9 if proxy.startswith("meco") else 0
         assert single.scores[proxy] == pytest.approx(double.scores[proxy], rel=1e-2, abs=tolerance), proxy
     for proxy in COUNTS - set(double.reasons):

@@ -1,4 +1,4 @@
-"""What a store keeps beside node statistics: primary blocks, and how long everything took."""
+"""What a store keeps in addition to node statistics: primary blocks, and how long everything took."""
 
 import json
 import os
