@@ -33,7 +33,7 @@ from parzc.ranker.training import TrainingConfig
 # accuracies of NAS-Bench-201, with 78 labels.
 _FUSED: Mapping[str, Any] = MappingProxyType({"model.dim": 64, "model.depth": 2, "training.learning_rate": 1e-3})
 GRAPH_SETTINGS: Mapping[str, Mapping[str, Any]] = MappingProxyType({"gcn": _FUSED, "pinat": _FUSED})
-"""What changes with the encoder of architectures that is chosen, unless it is set, too."""
+"""Settings that an architecture encoder (`graph`) brings along, unless they are set, too."""
 
 
 @dataclass(frozen=True)
