@@ -33,12 +33,16 @@ class AcquisitionConfig:
         shortlist: for a search, the number of best-scored networks that are looked at. Their joint covariance takes
             memory with the square of this number, and networks further down are hardly ever the best.
         draws: joint draws of the scores that expectations are taken over.
+        front_shortlist, front_draws: the same for a front of two objectives, where each candidate is compared at the
+            cost of each other one, so that time grows with the square of the shortlist times the draws.
     """
 
     candidates: int = 20_000
     reference: int = 1000
     shortlist: int = 400
     draws: int = 2000
+    front_shortlist: int = 200
+    front_draws: int = 500
 
 
 def drawn_candidates(networks: int, n: int, seed: int, most: int) -> NDArray[np.int64]:
