@@ -72,6 +72,8 @@ class Guided(Algorithm):
         self.measured, self.screened, self.parents = measured, screened, parents
         # What the candidates of a listed pool look like to the ranker; made again where it is missing.
         self._cache: tuple[tuple[str, ...], Population] | None = None
+        # What was compared in the last `ask`, where not all candidates are.
+        self._compared: tuple[str, ...] = ()
 
     def preset(self, space: Space) -> Preset:
         """Return the preset of the ranker for a space."""
@@ -120,13 +122,13 @@ class Guided(Algorithm):
     def expected_improvement_left(self, history: History, pool: Pool) -> float:
         """Return by how much the best candidate is expected to beat the best trial, in the unit of the labels.
 
-        NaN before the ranker is used. Where the ranker learns normal scores, their unit is that of the better half of
-        the labels.
+        NaN before the ranker is used. Where not all candidates are compared, those of the last `ask` count. Where the
+        ranker learns normal scores, their unit is that of the better half of the labels.
         """
-        preset, rng = self.preset(pool.space), np.random.default_rng(len(history.trials))
+        preset = self.preset(pool.space)
         if len(history.complete) < max(self.first, 2):
             return float("nan")
-        population = self._population(history, pool, preset, rng)
+        population = self._looked_at(history, pool, preset)
         candidates = [] if population is None else _candidates(population, pool)
         if population is None or not candidates or not levels(history, population):
             return float("nan")
@@ -141,8 +143,18 @@ class Guided(Algorithm):
             if self._cached(listed) is None:
                 self._cache = listed, Population.of(pool.features(listed), preset, pool.space)
             return self._cached(listed)
-        archs = dict.fromkeys([*asked, *self._screened(history, pool, preset, rng)])
+        self._compared = tuple(self._screened(history, pool, preset, rng))
+        archs = dict.fromkeys([*asked, *self._compared])
         return Population.of(pool.features(list(archs)), preset, pool.space) if archs else None
+
+    def _looked_at(self, history: History, pool: Pool, preset: Preset) -> Population | None:
+        """Return what was compared in the last `ask`, and all trials, so that nothing is measured for it."""
+        if self._cache is not None:
+            return self._cache[1]
+        if not self._compared:
+            return self._population(history, pool, preset, np.random.default_rng(len(history.trials)))
+        asked = [trial.arch for trial in history.trials if trial.state != "failed"]
+        return Population.of(pool.features(list(dict.fromkeys([*asked, *self._compared]))), preset, pool.space)
 
     def _listing(self, pool: Pool, asked: Sequence[str]) -> tuple[str, ...] | None:
         """Return all candidates and all trials in a fixed order, if all of them are to be compared."""
