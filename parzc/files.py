@@ -67,7 +67,7 @@ def _claim(path: Path) -> tuple[Path, int]:
     while True:
         partial = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.partial")
         stream = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | BINARY, 0o666)
-        _lock(stream)
+        lock(stream)
         # Between these two steps another process may have removed the file as one that a dead writer left.
         if partial.exists():
             return partial, stream
@@ -113,7 +113,7 @@ def _remove_if_stale(partial: Path) -> bool:
     except FileNotFoundError:
         return False
     try:
-        if not _lock(stream, blocking=False):
+        if not lock(stream, blocking=False):
             return False
         if not WINDOWS:
             partial.unlink(missing_ok=True)
@@ -130,14 +130,14 @@ def locked(folder: Path) -> Iterator[None]:
     # What is locked is the folder itself; on Windows, which opens none, a file in it that stays there.
     stream = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT) if WINDOWS else os.open(folder, os.O_RDONLY)
     try:
-        _lock(stream)
+        lock(stream)
         yield
     finally:
         os.close(stream)
 
 
-def _lock(stream: int, blocking: bool = True) -> bool:
-    """Return whether an open file could be locked, by this process alone."""
+def lock(stream: int, blocking: bool = True) -> bool:
+    """Return whether an open file could be locked, by this process alone; the lock ends when the file is closed."""
     try:
         return lock_descriptor(stream, blocking=blocking)
     except OSError:  # a file system without locks

@@ -61,7 +61,7 @@ def test_a_name_that_was_taken_for_a_dead_writers_is_chosen_anew(tmp_path, monke
     from parzc import files
 
     claimed = []
-    original = files._lock
+    original = files.lock
 
     def lock(stream, blocking=True):
         if not claimed:
@@ -69,7 +69,7 @@ def test_a_name_that_was_taken_for_a_dead_writers_is_chosen_anew(tmp_path, monke
             claimed[0].unlink()
         return original(stream, blocking)
 
-    monkeypatch.setattr(files, "_lock", lock)
+    monkeypatch.setattr(files, "lock", lock)
     write_atomically(tmp_path / "file", b"content")
     assert len(claimed) == 1
     assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("file", b"content")]

@@ -128,7 +128,7 @@ def test_files_are_written_and_half_written_ones_removed_on_windows(windows, tmp
     for path in (old, alive):
         os.utime(path, (1, 1))
     with open(alive, "r+b") as stream:
-        assert files._lock(stream.fileno(), blocking=False)
+        assert files.lock(stream.fileno(), blocking=False)
         assert remove_stale(tmp_path) == 1
         discard(alive)
     assert {path.name for path in tmp_path.iterdir()} == {"file", fresh.name, alive.name}
@@ -141,8 +141,8 @@ def test_a_locked_folder_is_locked_on_windows(windows, tmp_path):
     del windows
     with locked(tmp_path):
         other = os.open(tmp_path / ".lock", os.O_RDWR)
-        assert not files._lock(other, blocking=False)
-    assert files._lock(other, blocking=False)
+        assert not files.lock(other, blocking=False)
+    assert files.lock(other, blocking=False)
     os.close(other)
 
 

@@ -29,9 +29,9 @@ def identity(
     record = {
         "space": space.name,
         "task": space.task(task).name,
-        "budget": budget.record() or "none",
+        "budget": " and ".join(budget.record().values()) or "none",
         "algorithm": algorithm.name,
-        "settings": dict(settings) or "default",
+        "settings": json.dumps(dict(settings), sort_keys=True, default=str) if settings else "default",
         "objectives": list(objectives),
         "seed": seed,
         "candidates": "all" if archs is None else f"{len(archs)} architectures ({_digest(archs)})",

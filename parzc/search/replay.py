@@ -15,8 +15,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from parzc.search.history import COMPLETE, FAILED, RUNNING, History, Trial, fidelity
 
-ATTEMPTS = 3
-"""Workers that may die over one architecture before it counts as failed."""
+ATTEMPTS = 5
+"""Workers that may die over one architecture before it counts as failed; some may only have been stopped."""
 
 
 class Places:

@@ -2,11 +2,13 @@
 
 What Optuna (5.0) leaves to its callers, and is done here: a journal whose last line was cut off by a crash is mended
 (Optuna would append the next record to that line), a damaged one is refused in one sentence, the lock of a dead process
-can be found (see `_lock_of`), and a study is resumed only by those whose trials depend on the same.
+can be found (see `_Lock`), and a study is resumed only by those whose trials depend on the same.
 """
 
 import json
+import os
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,12 +16,18 @@ import optuna
 from optuna.exceptions import DuplicatedStudyError
 from optuna.storages import BaseStorage, InMemoryStorage, JournalStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock, JournalFileSymlinkLock
+from optuna.storages.journal._file import BaseJournalFileLock
 
 from parzc.errors import InputError
-from parzc.files import WINDOWS
+from parzc.files import BINARY, WINDOWS, lock
 
 Location = str | Path | None
 Direction = Literal["maximize", "minimize"]
+
+GRACE_SECONDS = 30
+"""How long Optuna's lock may be held before its holder is taken to be dead, where the system has no locks."""
+HELD = b"1"
+"""In the file of the system's lock while Optuna's lock is held, too."""
 
 
 def open_storage(location: Location) -> BaseStorage:
@@ -41,27 +49,58 @@ def _open_journal(path: Path) -> BaseStorage:
     if path.is_dir():
         raise InputError(f"{path} is a folder; name a file for the journal")
     absolute = str(path.resolve())
-    lock = _lock_of(absolute)
+    guard = _Lock(absolute)
     if path.exists():
         # Whoever writes holds the lock, so that a line without its end is nobody's work in progress.
-        lock.acquire()
+        guard.acquire()
         try:
             _check_journal(path)
         finally:
-            lock.release()
+            guard.release()
     try:
-        return JournalStorage(JournalFileBackend(absolute, lock_obj=lock))
+        return JournalStorage(JournalFileBackend(absolute, lock_obj=guard))
     except (ValueError, LookupError, TypeError, AttributeError, AssertionError) as reason:
         raise _damaged(path, f"{type(reason).__name__}: {reason}") from None
 
 
-def _lock_of(journal: str) -> JournalFileOpenLock | JournalFileSymlinkLock:
-    """Return the lock of a journal at an absolute path.
+class _Lock(BaseJournalFileLock):
+    """The lock of a journal: one of the system, and Optuna's.
 
-    The lock is a link to the journal, which works on NFS, too: a relative one would lead nowhere, and Optuna would wait
-    for ever for a dead owner. Windows allows links to administrators only; there the lock is a file.
+    The system drops its lock when a process dies, so that nobody waits for a dead one. Programs that open the journal
+    by Optuna alone know Optuna's lock only. That one is a link to the journal, which works on NFS, too: a relative one
+    would lead nowhere, and Optuna would wait for ever for a dead owner. Windows allows links to administrators only;
+    there the lock is a file.
     """
-    return JournalFileOpenLock(journal) if WINDOWS else JournalFileSymlinkLock(journal)
+
+    def __init__(self, journal: str) -> None:
+        self._path, self._stream = Path(journal).with_name(f".{Path(journal).name}.lock"), -1
+        kind = JournalFileOpenLock if WINDOWS else JournalFileSymlinkLock
+        self._optuna = kind(journal, grace_period=GRACE_SECONDS)
+
+    def acquire(self) -> bool:
+        """Wait until the lock is taken."""
+        # Not the journal itself: on Windows nobody else could read it meanwhile.
+        stream = os.open(self._path, os.O_RDWR | os.O_CREAT | BINARY, 0o666)
+        if lock(stream) and os.read(stream, 1) == HELD:
+            # Its last holder has died with Optuna's lock, too.
+            os.ftruncate(stream, 0)
+            with suppress(RuntimeError):
+                self._optuna.release()
+        try:
+            taken = self._optuna.acquire()
+        except BaseException:
+            os.close(stream)
+            raise
+        os.lseek(stream, 0, os.SEEK_SET)
+        os.write(stream, HELD)
+        self._stream = stream
+        return taken
+
+    def release(self) -> None:
+        """Give the lock to others."""
+        os.ftruncate(self._stream, 0)
+        self._optuna.release()
+        os.close(self._stream)
 
 
 def _check_journal(path: Path) -> None:

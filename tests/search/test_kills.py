@@ -79,9 +79,9 @@ def wait_for(folder, event, number):
         time.sleep(0.005)
 
 
-def check(folder, trainings, kills):
+def check(folder, trainings, kills, algorithm="random"):
     """The history is whole: as many trials as wanted, each complete, each function once, each training kept."""
-    history = search(folder).history
+    history = search(folder, algorithm).history
     assert len(history.complete) == len(history) == trainings == len(history.functions)
     assert [trial.value for trial in history.complete] == [accuracy(trial.arch) for trial in history.trials]
     ended = Counter(log(folder, "told"))
@@ -98,11 +98,11 @@ def test_a_search_that_was_killed_ends_as_one_that_was_not(tmp_path, begin, algo
     begin(whole, 14, batch, 0.01, algorithm).wait()
     for kill in range(1, 6):
         worker = begin(folder, 14, batch, 0.05, algorithm)
-        wait_for(folder, "begun", 2 * kill)
+        wait_for(folder, "told", 2 * kill)
         time.sleep(rng.uniform(0, 0.06))
         worker.kill()
     begin(folder, 14, batch, 0.01, algorithm).wait()
-    check(folder, 14, 5)
+    check(folder, 14, 5, algorithm)
     trials, expected = (search(path, algorithm).history.trials for path in (folder, whole))
     assert [(t.number, t.arch, t.value) for t in trials] == [(t.number, t.arch, t.value) for t in expected]
 
@@ -111,7 +111,7 @@ def _kill_some_of_four(folder, begin, trainings, kills, seed):
     rng = random.Random(seed)
     workers = [begin(folder, trainings, seconds=0.15) for _ in range(4)]
     for kill in range(kills):
-        wait_for(folder, "begun", 4 + kill)
+        wait_for(folder, "told", 2 * kill)
         time.sleep(rng.uniform(0, 0.3))
         place = rng.randrange(4)
         workers[place].kill()
@@ -125,7 +125,6 @@ def test_four_workers_share_a_search_some_of_them_killed(tmp_path, begin):
     _kill_some_of_four(tmp_path / "search", begin, 24, 4, 0)
 
 
-@pytest.mark.slow
+@pytest.mark.slow("twenty workers begin, and are killed one after another")
 def test_four_workers_share_a_search_and_twenty_are_killed(tmp_path, begin):
-    """Twenty kills take a minute."""
     _kill_some_of_four(tmp_path / "search", begin, 60, 20, 1)

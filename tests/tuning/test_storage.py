@@ -78,7 +78,7 @@ def test_the_lock_of_a_relative_path_leads_to_the_journal(tmp_path, monkeypatch)
     (tmp_path / "folder").mkdir()
     optuna.create_study(storage=open_storage("folder/journal"))
     assert set(links) == {(f"{tmp_path}/folder/journal", f"{tmp_path}/folder/journal.lock")}
-    assert {path.name for path in (tmp_path / "folder").iterdir()} == {"journal"}
+    assert {path.name for path in (tmp_path / "folder").iterdir()} == {"journal", ".journal.lock"}
 
 
 def test_a_journal_needs_no_links_on_windows(journal, monkeypatch):
@@ -146,3 +146,19 @@ def test_a_study_to_look_at_has_to_be_there(journal, tmp_path):
     with pytest.raises(InputError, match=r"there is no journal .*none; correct the path"):
         load_study(tmp_path / "none", "parzc")
     assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.parametrize("held", [True, False])
+def test_nobody_waits_for_a_process_that_died_with_the_lock(journal, held):
+    lock = _Lock(str(journal))
+    lock.acquire()
+    assert (journal.with_name(".journal.lock").read_bytes() == b"1") and os.path.lexists(f"{journal}.lock")
+    # As the system leaves it when the process is gone.
+    if not held:
+        os.ftruncate(lock._stream, 0)
+        os.unlink(f"{journal}.lock")
+    os.close(lock._stream)
+    start = time.monotonic()
+    optuna.load_study(storage=open_storage(journal), study_name="parzc").ask()
+    assert len(trials(journal)) == 3 and time.monotonic() - start < 5
+    assert not os.path.lexists(f"{journal}.lock") and journal.with_name(".journal.lock").read_bytes() == b""
