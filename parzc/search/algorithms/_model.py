@@ -15,6 +15,7 @@ from parzc.ranker.acquisition import log_expected_improvement, q_expected_improv
 from parzc.ranker.ensemble import Ensemble
 from parzc.ranker.presets import Preset
 from parzc.ranker.pretraining import WarmStart
+from parzc.search.algorithms._hypervolume import Front, choose_by_hypervolume
 from parzc.search.algorithms._population import Population
 from parzc.search.history import History, Trial, fidelity
 
@@ -33,6 +34,7 @@ class Model:
         mean: `(rows,)` expected labels, on the scale of the posterior.
         best: label of the best trial, on that scale.
         unit: of a label, on that scale: how much a label changes where the target changes by one.
+        scale: targets of the trials, ascending, and their labels.
         promoted: whether some candidates were trained already, briefly, and come again for a longer training.
     """
 
@@ -42,6 +44,7 @@ class Model:
     mean: NDArray[np.float64]
     best: float
     unit: float
+    scale: tuple[NDArray[np.float64], NDArray[np.float64]]
     promoted: bool
 
     @property
@@ -65,11 +68,49 @@ class Model:
         if self.promoted or (n == 1 and self.candidates == len(self.rows)):
             return [self.rows[i] for i in short[:n]]
         both = np.concatenate([short, np.arange(self.candidates, len(self.rows))])
-        covariance = self.posterior.covariance(torch.from_numpy(both))[:, both].numpy()
-        covariance += float(self.posterior.noise) * np.eye(len(both))
-        pending, draws = range(len(short), len(both)), preset.acquisition.draws
+        covariance, draws = self._covariance(both), preset.acquisition.draws
+        pending = range(len(short), len(both))
         picks = q_expected_improvement(self.mean[both], covariance, min(n, len(short)), seed, draws, self.best, pending)
         return [self.rows[both[i]] for i in picks]
+
+    def choose_for_front(
+        self, front: Front, costs: NDArray[np.float64], n: int, preset: Preset, seed: int
+    ) -> list[int]:
+        """Return the rows of the `n` candidates that are expected to add most to a front, one after the other.
+
+        Looked at are those that would add most if their labels came out one deviation better than expected.
+
+        Args:
+            front: of the trials.
+            costs: `(rows,)` of all rows.
+            n: how many.
+            preset: of the ranker.
+            seed: of the draws.
+        """
+        mean, waiting = self.mean[: self.candidates], np.arange(self.candidates, len(self.rows))
+        deviation = np.sqrt(np.maximum(self.posterior.label_variance.numpy(), 0.0))[: self.candidates]
+        ahead = (self.in_labels(mean + deviation) - front.at(costs[: self.candidates])) * np.maximum(
+            front.reference[1] - costs[: self.candidates], 0.0
+        )
+        short = np.argsort(-ahead, kind="stable")[: max(n, preset.acquisition.front_shortlist)]
+        both = np.concatenate([short, waiting])
+        values, vectors = np.linalg.eigh(self._covariance(both))
+        normal = np.random.default_rng(seed).standard_normal((len(both), preset.acquisition.front_draws))
+        draws = self.mean[both, None] + (vectors * np.sqrt(np.maximum(values, 0.0))) @ normal
+        pending = range(len(short), len(both))
+        picks = choose_by_hypervolume(front, costs[both], self.in_labels(draws), min(n, len(short)), pending)
+        return [self.rows[both[i]] for i in picks]
+
+    def in_labels(self, targets: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return targets in the unit of the labels: between those of trials along a line, beyond them by `unit`."""
+        known, labels = self.scale
+        within: NDArray[np.float64] = np.interp(targets, known, labels)
+        return within + self.unit * (np.maximum(targets - known[-1], 0) + np.minimum(targets - known[0], 0))
+
+    def _covariance(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Return the covariance of the labels of some of the rows, their noise included."""
+        covariance: NDArray[np.float64] = self.posterior.covariance(torch.from_numpy(rows))[:, rows].numpy()
+        return covariance + float(self.posterior.noise) * np.eye(len(rows))
 
 
 def levels(history: History, population: Population) -> list[list[Trial]]:
@@ -114,6 +155,7 @@ def fitted(history: History, population: Population, candidates: Sequence[int], 
         posterior.mean.numpy() + offset,
         float(max(feasible, default=targets.min())),
         float(labels[better].std() / spread) if spread > 0 else 0.0,
+        (np.sort(targets), np.sort(labels)),
         promoted=not set(rows).isdisjoint(candidates),
     )
 

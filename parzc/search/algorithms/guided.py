@@ -10,10 +10,11 @@ from parzc.errors import InputError
 from parzc.features import list_proxies
 from parzc.ranker.presets import Preset, get_preset
 from parzc.search.algorithms._base import Algorithm, Chosen
-from parzc.search.algorithms._model import FEWEST, fitted, levels
+from parzc.search.algorithms._hypervolume import Front
+from parzc.search.algorithms._model import FEWEST, Model, fitted, levels
 from parzc.search.algorithms._population import Population
 from parzc.search.algorithms._screening import near_the_best, worth_measuring
-from parzc.search.history import History, Trial, fidelity
+from parzc.search.history import LABEL, History, Trial, fidelity
 from parzc.search.pool import Pool
 
 LISTED = 20_000
@@ -39,6 +40,9 @@ class Guided(Algorithm):
         measured: architectures that are measured for one `ask`, at most.
         screened: architectures of which these are chosen.
         parents: best trials that are mutated and crossed.
+        objectives: `accuracy`, or `accuracy` and one cost (`params`, `flops`, `n_layers`, or one of one's own). With a
+            cost, those come that are expected to add most to the hypervolume of the front, whose reference has the
+            largest cost of all candidates and an accuracy a tenth of the front's range below its worst one.
         settings: changes to the preset, see `Preset.override`.
     """
 
@@ -51,6 +55,7 @@ class Guided(Algorithm):
         measured: int = 64,
         screened: int = 2000,
         parents: int = 10,
+        objectives: Sequence[str] = (LABEL,),
         settings: Mapping[str, Any] | None = None,
     ) -> None:
         for name, value in {"first": first, "measured": measured, "screened": screened, "parents": parents}.items():
@@ -58,6 +63,11 @@ class Guided(Algorithm):
                 raise InputError(f"guided search cannot have {name} = {value}; set it to 1 or more")
         if not 0 < fraction <= 1:
             raise InputError(f"fraction cannot be {fraction}; set it to more than 0 and at most 1")
+        if not (1 <= len(objectives) <= 2 and objectives[0] == LABEL):
+            raise InputError(
+                f"guided search cannot have the objectives {', '.join(objectives)}; give {LABEL}, or {LABEL} and a cost"
+            )
+        self.objectives = tuple(objectives)
         self.first, self.fraction, self.settings = first, fraction, dict(settings or {})
         self.measured, self.screened, self.parents = measured, screened, parents
         # What the candidates of a listed pool look like to the ranker; made again where it is missing.
@@ -85,13 +95,29 @@ class Guided(Algorithm):
             asked = [trial for trial in history.trials if trial.state != "failed"]
             if len(asked) < self.first or not levels(history, population):
                 there = [population.row[trial.arch] for trial in asked if trial.arch in population.row]
-                rows = population.spread(candidates, there, n_or_all, self.fraction, rng)
+                # What proxies rank best costs much: for a front everything counts.
+                fraction = self.fraction if len(self.objectives) == 1 else 1.0
+                rows = population.spread(candidates, there, n_or_all, fraction, rng)
             else:
                 model = fitted(history, population, candidates, preset, int(rng.integers(2**31)))
-                rows = model.choose(n_or_all, preset, int(rng.integers(2**31)))
+                rows = self._chosen(model, history, population, pool, n_or_all, preset, int(rng.integers(2**31)))
             for row in rows:
                 chosen.add(population.archs[row])
         return chosen.fill(n, rng)
+
+    def _chosen(
+        self, model: Model, history: History, population: Population, pool: Pool, n: int, preset: Preset, seed: int
+    ) -> list[int]:
+        """Return the rows of those that the model chooses, for one objective or two."""
+        *_, trials = levels(history, population)
+        feasible = [trial for trial in trials if trial.feasible]
+        if len(self.objectives) == 1 or model.promoted or not feasible:
+            return model.choose(n, preset, seed)
+        name = self.objectives[1]
+        costs = np.array([pool.budget.cost(population.archs[row], name) for row in model.rows])
+        known = [trial.objective(name) for trial in feasible]
+        front = Front.of(known, [trial.value for trial in feasible], float(max(costs.max(), *known)))
+        return model.choose_for_front(front, costs, n, preset, seed)
 
     def expected_improvement_left(self, history: History, pool: Pool) -> float:
         """Return by how much the best candidate is expected to beat the best trial, in the unit of the labels.

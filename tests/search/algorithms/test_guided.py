@@ -107,8 +107,8 @@ def test_the_improvement_that_is_left_shrinks(pool, accuracies):
     assert 0 < late < early < 100
 
 
-def test_a_space_without_features_is_screened_and_few_networks_are_measured(monkeypatch):
-    evaluator = Evaluator(PLAIN, workers=1, proxies=Guided().proxies(PLAIN))
+def test_a_space_without_features_is_screened_and_few_networks_are_measured(monkeypatch, tmp_path):
+    evaluator = Evaluator(PLAIN, folder=tmp_path, workers=1, proxies=Guided().proxies(PLAIN))
     budget = Budget.parse(PLAIN, {"params": 3000})
     pool = Pool(PLAIN, budget, evaluator=evaluator)
     measured, features = [], evaluator.features
