@@ -181,7 +181,7 @@ _PAPER = Preset(
     training=TrainingConfig(),
 )
 
-# A search fits the ranker anew after each training, and has to be told how sure it is: the Gaussian process alone is
+# A search fits the ranker anew after each training, and needs to know how sure it is: the Gaussian process alone is
 # fitted in a fraction of a second and gives the joint posterior that expected improvement is taken over.
 _SEARCH = replace(_DEFAULT, mixers=0, others=("gaussian_process",))
 

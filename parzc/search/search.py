@@ -219,7 +219,7 @@ class Search:
             if not trials:
                 open_ones = self._board.own
                 if open_ones:
-                    raise InputError(f"trial {min(open_ones)} has no value; end each trial with tell or fail")
+                    raise InputError(f"trial {min(open_ones)} has no value; end each trial with `tell` or `fail`")
                 if not self.history.pending:
                     return
                 time.sleep(POLL_SECONDS)
@@ -232,7 +232,7 @@ class Search:
         """
         best = self.history.best
         if best is None:
-            raise InputError("the search has no full training within its budget yet; tell it the accuracy of one")
+            raise InputError("the search has no full training within its budget yet; give it the accuracy of one")
         return best
 
     def front(self, *objectives: str) -> list[Trial]:

@@ -188,7 +188,7 @@ def _difference(
     """Return the posterior of what targets differ by from what is expected, at rows, and what is to be added to it."""
     known = expected[list(rows)]
     centred = known - known.mean()
-    # The factor is expected to be 1, as if two labels had shown it: few labels say little about it.
+    # The factor is expected to be 1, as if two labels had shown it: few labels leave it open.
     factor = (centred @ targets + 2) / (np.square(centred).sum() + 2) if centred.any() else 0.0
     shift = targets.mean() - factor * known.mean()
     member = make_member("gaussian_process", len(rows), inputs.shapes, preset.member_configs["gaussian_process"])
