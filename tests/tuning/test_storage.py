@@ -2,13 +2,14 @@
 
 import os
 import re
+import time
 
 import optuna
 import pytest
 from studies import open_journal
 
 from parzc.errors import InputError
-from parzc.tuning.storage import check_identity, load_study, open_storage, open_study
+from parzc.tuning.storage import _Lock, check_identity, load_study, open_storage, open_study
 
 
 @pytest.fixture
@@ -152,7 +153,7 @@ def test_a_study_to_look_at_has_to_be_there(journal, tmp_path):
 def test_nobody_waits_for_a_process_that_died_with_the_lock(journal, held):
     lock = _Lock(str(journal))
     lock.acquire()
-    assert (journal.with_name(".journal.lock").read_bytes() == b"1") and os.path.lexists(f"{journal}.lock")
+    assert (journal.with_name(".tuning.journal.lock").read_bytes() == b"1") and os.path.lexists(f"{journal}.lock")
     # As the system leaves it when the process is gone.
     if not held:
         os.ftruncate(lock._stream, 0)
@@ -161,4 +162,4 @@ def test_nobody_waits_for_a_process_that_died_with_the_lock(journal, held):
     start = time.monotonic()
     optuna.load_study(storage=open_storage(journal), study_name="parzc").ask()
     assert len(trials(journal)) == 3 and time.monotonic() - start < 5
-    assert not os.path.lexists(f"{journal}.lock") and journal.with_name(".journal.lock").read_bytes() == b""
+    assert not os.path.lexists(f"{journal}.lock") and journal.with_name(".tuning.journal.lock").read_bytes() == b""
