@@ -101,7 +101,8 @@ class Trees(Surrogate):
 
     def predict(self, x: Any, y: Any, every: Any, seed: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         forest = ExtraTreesRegressor(100, min_samples_leaf=1, max_features=0.3, random_state=seed).fit(x, y)
-        each = np.stack([tree.predict(every) for tree in forest.estimators_])
+        rows = every.astype(np.float32)
+        each = np.stack([tree.tree_.predict(rows)[:, 0] for tree in forest.estimators_])
         return each.mean(0), each.std(0)
 
 
@@ -188,19 +189,22 @@ def add(path: Path, file: str, table: pd.DataFrame, dataset: str, name: str, see
     entry = results.setdefault(name, {"found": [], "seconds for each query": [], "valid": {}, "test": {}})
     entry["found"].append(asked.index(optimum) + 1 if optimum in asked else None)
     entry["seconds for each query"].append(round(seconds / len(asked), 3))
-    best = np.array([max(asked[: k + 1], key=lambda arch: valid[arch]) for k in range(len(asked))])
-    for point in (point for point in POINTS if point <= len(asked)):
-        entry["valid"].setdefault(str(point), []).append(float(valid[best[point - 1]]))
-        entry["test"].setdefault(str(point), []).append(float(test[best[point - 1]]))
+    for point in (point for point in POINTS if point <= METHODS[name].queries):
+        best = max(asked[:point], key=lambda arch: valid[arch])
+        entry["valid"].setdefault(str(point), []).append(float(valid[best]))
+        entry["test"].setdefault(str(point), []).append(float(test[best]))
     write(path, record)
     at = {point: entry["test"][str(point)][-1] for point in (20, 30, 50)}
     print(f"{dataset} {name}, seed {seed}: {at}, optimum after {entry['found'][-1]}, {seconds:.0f} s", flush=True)
 
 
 def queries(method: Method, values: Mapping[str, float], seed: int) -> Iterator[str]:
-    """Yield the cells that a method asks for, one after another, as a search does without a study."""
+    """Yield the cells that a method asks for, one after another, as a search does without a study.
+
+    They end with the cell of the highest value, after which the best one does not change any more.
+    """
     algorithm, whole = method.make(), pool(method.cells)
-    history = History()
+    history, optimum = History(), max(values, key=lambda arch: values[arch])
     while len(history) < method.queries:
         rng = np.random.default_rng([seed, len(history)])
         candidates = whole.without(history.functions)
@@ -209,6 +213,8 @@ def queries(method: Method, values: Mapping[str, float], seed: int) -> Iterator[
             trial = Trial(len(history), arch, whole.space.canonical(arch), COMPLETE, values[arch])
             history = History([*history.trials, trial])
             yield arch
+            if arch == optimum:
+                return
 
 
 @lru_cache

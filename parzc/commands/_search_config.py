@@ -143,8 +143,8 @@ def read_config(args: argparse.Namespace) -> SearchConfig:
     Raises:
         InputError: if an option cannot be used, or not together with another one.
     """
-    given = {f.name: getattr(args, f.name) for f in fields(SearchConfig)}
-    config = SearchConfig(**{k: tuple(v) if isinstance(v, list) else v for k, v in given.items()})
+    given: dict[str, Any] = {f.name: getattr(args, f.name) for f in fields(SearchConfig)}
+    config = SearchConfig(**given | {name: tuple(given[name]) for name in ("budget", "objectives")})
     at_least(1, "trainings", config.trainings, "leaves nothing to train")
     at_least(1, "jobs", config.jobs, "trains nothing")
     at_least(1, "batch", config.batch, "asks for nothing")

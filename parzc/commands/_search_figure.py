@@ -161,7 +161,7 @@ def _draw_front(axis: Axes, runs: Sequence[Trials], cost: str) -> None:
     """Draw all trainings of all seeds by cost and value, and the non-dominated ones of each seed."""
     for number, trials in enumerate(runs):
         points = np.array([(t["costs"][cost], t["value"]) for t in trials if _counts(t)]).reshape(-1, 2)
-        axis.scatter(*points.T, s=18, color=VALUE, label="each training" if number == 0 else None)
+        axis.scatter(points[:, 0], points[:, 1], s=18, color=VALUE, label=None if number else "each training")
         front = points[np.lexsort((-points[:, 1], points[:, 0]))]
         front = front[np.diff(np.maximum.accumulate(front[:, 1]), prepend=-np.inf) > 0]
         axis.step(*front.T, where="post", color=BEST, lw=1.8, marker="o", ms=4, label=None if number else "front")

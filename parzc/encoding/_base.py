@@ -19,16 +19,17 @@ I = TypeVar("I", bound=Inputs)  # noqa: E741
 class Encoder(ABC, Generic[I]):
     """Turns the features of `n` networks into model inputs with `n` rows.
 
-    It refuses features whose definitions differ from those it was fitted on.
+    It refuses features whose definitions (what fixes the numbers of a proxy: formula, inputs, weights, batch norm)
+    differ from those it was fitted on.
 
     Args:
-        statistics: node statistics that enter.
-        scores: proxies that enter.
-        blocks: block statistics that enter.
+        statistics: names of the node statistics that enter.
+        scores: names of the proxies that enter.
+        blocks: names of the block statistics that enter.
 
     Attributes:
-        definitions: of each of these, as in the features that it was fitted on.
-        arrays: fitted values by name.
+        definitions: name of each of these to its definition in the features that it was fitted on.
+        arrays: name to fitted values, such as quantiles.
     """
 
     def __init__(self, statistics: Sequence[str], scores: Sequence[str] = (), blocks: Sequence[str] = ()) -> None:
@@ -59,7 +60,7 @@ class Encoder(ABC, Generic[I]):
         return self
 
     def refit(self, table: FeatureTable) -> Self:
-        """Return an encoder with the scales of other networks, whose model inputs have the same shapes.
+        """Return an encoder whose scales are fitted on other networks; its model inputs have the same shapes as before.
 
         Raises:
             InputError: if the features lack a statistic.
@@ -81,8 +82,8 @@ class Encoder(ABC, Generic[I]):
     def transform(self, table: FeatureTable) -> I:
         """Return the model inputs, with one row for each network.
 
-        Rows of `parzc.extract` do not record task and batch; of those, the definitions of the statistics alone are
-        compared.
+        Definitions of a store also hold task and batch. Features from `parzc.extract` do not record these; of them the
+        definitions of statistics and proxies alone are compared.
 
         Raises:
             InputError: if the features lack a statistic or were defined otherwise; both are named.

@@ -1,4 +1,4 @@
-"""Architectures as columns: what they consist of, without anything that was measured."""
+"""The architecture encoding: what architectures consist of, as columns, without anything that was measured."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,18 +18,21 @@ Arrays = dict[str, NDArray[np.float64]]
 def encode_archs(archs: Sequence[str], space: Space, vertices: int) -> Arrays:
     """Return the architecture encoding: the graphs of architectures as columns, in three parts.
 
+    A vertex of a graph is the input, the output, or one operation of the architecture; its label is which operation.
+
     - `places`: the label of each vertex, one-hot, and its edges.
     - `summary`: what does not depend on the order of the vertices: how often each label occurs; its largest count on
       one path; the length of the longest path; the numbers of vertices, of edges and of paths (as a logarithm of 1 plus
       it); the most edges into one vertex.
-    - `states`: the largest count of each label on one path from the first vertex to each vertex, itself included;
-      behind the last vertex they stay the same. In a chain whose labels stand for doubling the channels and halving the
-      image, they give the width and the resolution of a network at each depth.
+    - `states`: for each vertex and each label, how often the label occurs on a path from the first vertex to this one,
+      itself included: the largest number over all paths. Behind the last vertex they stay the same. In a chain whose
+      labels stand for doubling the channels and halving the image, they give the width and the resolution of a network
+      at each depth.
 
     Args:
         archs: `n` architectures of the space.
         space: the space.
-        vertices: whose label, edges and state are columns; those of larger graphs are cut.
+        vertices: number of vertices whose label, edges and state are columns; larger graphs are cut behind them.
 
     Returns:
         `places`, `summary` and `states`, `(n, columns)` each; how many columns depends on the space and on `vertices`
@@ -70,7 +73,7 @@ class ArchScaling:
 
     Args:
         space: of the architectures.
-        most: vertices that are encoded, of graphs that have more.
+        most: largest number of vertices that are encoded.
     """
 
     space: Space

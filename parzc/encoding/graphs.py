@@ -19,8 +19,9 @@ def vocabulary(space: Space) -> tuple[str, ...]:
 def graph_arrays(archs: Sequence[str], space: Space, width: int = 0) -> tuple[Flags, Flags, Flags]:
     """Return the graphs of architectures, padded to one number of vertices V.
 
-    The graph is that of the canonical architecture, so that all which compute one function have one encoding. Vertices
-    keep the order in which the space gives them; padding comes last, without operation and without edges.
+    Architectures that compute one function have one graph here: that of their canonical architecture
+    (`Space.canonical`, the one that stands for all of them). Vertices keep the order in which the space gives them;
+    padding comes last, without operation and without edges.
 
     Args:
         archs: `n` architectures of the space.

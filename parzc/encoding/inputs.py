@@ -1,4 +1,4 @@
-"""What models read of networks: records of named tensors, each with one row for each network."""
+"""What models read: records of named tensors, each with one row for each candidate network."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
@@ -59,9 +59,9 @@ class Inputs:
         """Yield all rows in order, in batches that bound the memory of a model.
 
         Args:
-            numbers: that the largest tensor of a batch may hold; attention between the vertices of large graphs takes
-                memory for each.
-            most: rows of a batch.
+            numbers: how many numbers the largest tensor of a batch may hold; models take memory in proportion, for
+                example for the attention between the vertices of large graphs.
+            most: largest number of rows of a batch.
         """
         largest = max(part[:1].numel() for part in self.parts.values())
         size = max(1, min(most, numbers // max(largest, 1)))
@@ -113,9 +113,10 @@ class TokenInputs(Inputs):
     """Inputs of the preset `default`: one token for each position of the search space.
 
     Args:
-        tokens: `(n, tokens, channels)` node statistics of each position.
-        scores: `(n, scores)` proxies.
-        blocks: `(n, columns)` block statistics.
+        tokens: `(n, tokens, channels)` scaled node statistics of each position: one channel for each statistic in each
+            stage, and a last one that is 1 where the position holds a node.
+        scores: `(n, scores)` scaled values of proxies.
+        blocks: `(n, columns)` scaled block statistics.
         arch: the architecture encoding; None where it does not enter.
     """
 

@@ -1,8 +1,11 @@
 """Arrange node statistics in columns, so that a learner can read them.
 
-Two layouts of the same values: `padded`, as in the ParZC paper, lists the nodes of each network in order and fills up
-with zeros, so that one column means other places in other networks; `aligned` puts every node at the position of its
-slot in the macro skeleton of the space, so that one column means one place.
+Two layouts of the same values. `padded`, as in the ParZC paper, lists the nodes of each network in order and fills up
+with zeros; one column then means different places in different networks. `aligned` has a column for each slot of the
+space (a place that a node may fill, called after the module there), so that one column means one place.
+
+In this file `n` is the number of networks and `m` the number of all their nodes together. The elements of a node are
+what its statistic was summed over: weights, output channels, or only the node itself.
 """
 
 from collections.abc import Sequence

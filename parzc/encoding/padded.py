@@ -21,7 +21,8 @@ class PaddedEncoder(Encoder[PaddedInputs]):
     Args:
         statistics: node statistics, concatenated in this order.
         width: nodes of the longest network; taken from the features it is fitted on if 0. Longer networks are cut.
-        graphs: space of the architectures that the rows are named by, if their graphs enter (sec. A.4).
+        graphs: the search space, if the graphs of architectures enter (sec. A.4); rows of features are then named by
+            their architectures.
         reduction: over the elements of a node.
     """
 

@@ -14,13 +14,13 @@ NEXT_TO_ZERO = 1e-280
 class RankGauss:
     """Maps each column to a standard normal distribution by its quantiles over the networks it was fitted on.
 
-    A value becomes the fraction of these networks that are below it, and that the quantile of the normal distribution
-    ("RankGauss"). Only the order of a column enters, so statistics that span tens of orders of magnitude, or logarithms
-    of them, are treated alike. Values beyond the fitted range, infinite ones among them, go to its ends; NaN counts as
-    the smallest.
+    A value `x` becomes `ndtri(f)`, where `f` is the fraction of these networks whose value is below `x`, and `ndtri`
+    the quantile function of the normal distribution ("RankGauss"). Only the order of a column enters, so statistics
+    that span tens of orders of magnitude, or logarithms of them, are treated alike. Values beyond the fitted range,
+    infinite ones among them, go to its ends; NaN counts as the smallest.
 
     Args:
-        knots: number of quantiles that are kept of each column.
+        knots: number of quantiles that are kept of each column; between them `f` is interpolated.
     """
 
     def __init__(self, knots: int = 257) -> None:
@@ -28,7 +28,7 @@ class RankGauss:
         self.quantiles = np.zeros((0, knots), dtype=np.float64)
 
     def fit(self, values: NDArray[np.float64], present: NDArray[np.bool_] | None = None) -> "RankGauss":
-        """Learn the quantiles of the columns of `(n, columns)` values, where `present` if given.
+        """Learn the quantiles of the columns of `(n, columns)` values; of those alone that are `present`, if given.
 
         A column without any finite value maps to 0.
         """
@@ -71,6 +71,10 @@ def _flushed(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def normal_scores(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return what `(n,)` values would be if they were normally distributed in the same order; equal ones stay equal."""
+    """Return what `(n,)` values would be if they were normally distributed in the same order.
+
+    A value of rank r (from 1, equal values share their mean rank) becomes the quantile of the standard normal
+    distribution at (r - 1/2) / n.
+    """
     scores: NDArray[np.float64] = ndtri((rankdata(values) - 0.5) / len(values))
     return scores

@@ -26,9 +26,10 @@ class TokenConfig:
 
     Args:
         reduction: of a statistic over the elements of a node; a mean does not depend on the width of a layer.
-        quantiles: that `RankGauss` keeps of each column: values are resolved to a 256th of the networks, and a saved
-            ranker stays small.
-        positions: of networks of no known space, along their depth: most networks have several nodes in each eighth.
+        quantiles: how many `RankGauss` keeps of each column: with 257, values are resolved to a 256th of the networks,
+            and a saved ranker stays small.
+        positions: parts of equal length into which the nodes of a network of no known space are cut, in their order:
+            most networks have several nodes in each eighth.
         block_positions: most positions of block statistics along a network, so that one very deep network among many
             does not widen the inputs of all.
         vertices: most vertices of a graph whose label, edges and state are columns; edges grow with the square of it.
@@ -47,21 +48,26 @@ class TokenConfig:
 
 
 class TokenEncoder(Encoder[TokenInputs]):
-    """One token for each searchable position, with the statistics of every stage; next to them proxies and blocks.
+    """One token for each position of a space, with the statistics of every stage; next to them proxies and blocks.
 
-    Nodes that fill the same position of a cell in the same stage are averaged (of their logarithms), and each column is
-    mapped to a standard normal distribution over the networks it was fitted on (`RankGauss`), so that one column means
-    one position whatever else a network holds. A position without weights is 0, which a column of its own flags.
-    Networks of no known space get one position for each eighth of their depth. Block statistics have as many positions
-    as the network with most blocks among those it was fitted on, up to a bound; the blocks of others are spread over
-    them. The architecture encoding comes last if a space is given whose architectures the rows are named by: the
-    columns in which the networks that it was fitted on differ, with mean 0 and standard deviation 1 over these.
+    A position is what the slots with one `edge` share: an edge of the cell in all cells of the space, or a fixed part
+    such as the stem. A stage is the part of a network at one resolution. Nodes at one position in one stage are
+    averaged: the mean of the logarithms of their absolute values. Each column is then mapped to a standard normal
+    distribution over the networks that the encoder was fitted on (`RankGauss`). Where a position holds no node in a
+    stage, its statistics are 0 there; the last channel of a token is 1 if the position holds a node in any stage, else
+    0.
+
+    Networks of no known space get one position for each eighth of their nodes, and one stage. Block statistics have as
+    many positions as the network with most blocks among those that the encoder was fitted on, up to a bound; the blocks
+    of others are spread over them. The architecture encoding comes last, if `arch_space` is given; rows of features are
+    then named by their architectures. It holds the columns in which the networks that the encoder was fitted on differ,
+    with mean 0 and standard deviation 1 over these.
 
     Args:
-        statistics: node statistics.
-        scores: proxies.
-        slots: places of the space; none for networks of no known space.
-        blocks: block statistics.
+        statistics: names of node statistics.
+        scores: names of proxies.
+        slots: places that nodes of the space may fill; none for networks of no known space.
+        blocks: names of block statistics.
         arch_space: space of the architectures, if their encoding enters.
         config: sizes.
     """

@@ -1,9 +1,10 @@
 """Which nodes carry the accuracy: impurity importances of boosted trees, one model for each statistic.
 
 The experiment of figures 2 and 5 of the ParZC paper with the trees of its section A.2, repeated over seeds so that a
-bar comes with an interval. Columns are the slots of the space, so one column is one place. Values enter as logarithms
-of their size (the sign of `plain` is dropped) rather than in the paper's [0, 1] range of each network: trees read only
-the order of a column, and this way a column depends on its own node alone.
+bar comes with an interval. The impurity importance of a column is the part of the decrease in squared error that splits
+on it bring. Columns are the slots of the space (places that a node may fill), so one column is one place. Values enter
+as logarithms of their absolute value (the sign of the statistic `plain` is dropped) rather than in the paper's [0, 1]
+range of each network: trees read only the order of a column, and this way a column depends on its own node alone.
 
 Nodes of one network are correlated, and it is partly chance which of them a tree splits on; the intervals show how
 much. A node that every network has (stem, reductions, classifier) often reflects the whole network. An importance is

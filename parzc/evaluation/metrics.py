@@ -38,7 +38,7 @@ def fill_missing(scores: ArrayLike) -> Vector:
 
 
 def kendall_tau(scores: ArrayLike, labels: ArrayLike) -> float:
-    """Kendall's tau-b, which corrects for ties.
+    """Kendall's tau-b: pairs in the same order less pairs in the opposite order, over all pairs, corrected for ties.
 
     Args:
         scores: `(n,)`, finite.
@@ -74,7 +74,7 @@ def pearson(scores: ArrayLike, labels: ArrayLike) -> float:
 
 
 def precision_at_k(scores: ArrayLike, labels: ArrayLike, k: int) -> float:
-    """Share of the k best-scored that are among the k best labelled.
+    """Fraction of the k best-scored architectures that are among the k with the best labels.
 
     Every label that is not below the k-th best counts as one of the best.
 
@@ -170,7 +170,7 @@ def regret_at_k(scores: ArrayLike, labels: ArrayLike, k: int = 10) -> float:
 
 
 def calibration_error(probabilities: ArrayLike, outcomes: ArrayLike, bins: int = 10) -> float:
-    """Expected calibration error of probabilities of two outcomes.
+    """Expected calibration error: how far predicted probabilities are from how often they come true.
 
     Args:
         probabilities: `(n,)` of the outcome 1, in [0, 1].

@@ -1,4 +1,4 @@
-"""Honest comparison: shared splits, labels of the sampled archs only, all others as the test set, every value kept."""
+"""Honest comparison: the same splits for all methods, tests on other architectures than the labelled ones only."""
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -49,11 +49,14 @@ class Uncertain(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Benchmark:
-    """Architectures with labels, and the features of their functions.
+    """`n` architectures with labels, and the features of their functions.
+
+    A function is what an architecture computes. Architectures of one function (twins) have one row of features, and
+    each its own label.
 
     Args:
         features: one row for each different function.
-        row: `(n,)` row of `features` for each architecture; twins share one.
+        row: `(n,)` index of the row of `features` for each architecture.
         labels: `(n,)` accuracies that scores are compared with, bigger is better.
         train_labels: `(n,)` accuracies to learn from, where they are others than `labels`.
         test_all: whether labelled architectures are tested, too (the protocol of published code, not the honest one).
@@ -78,7 +81,10 @@ class Benchmark:
         return self.labels if self.train_labels is None else self.train_labels
 
     def split(self, samples: int, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Return `samples` architectures drawn uniformly with `seed` to learn from, and those to test on.
+        """Return the indices of `samples` architectures, drawn uniformly with `seed`, to learn from, and of the test
+        set.
+
+        The test set is all others, or all with `test_all`.
 
         Raises:
             InputError: if there are fewer than 2 to learn from, or fewer than 10 others.
@@ -129,14 +135,14 @@ def compare(
     workers: int = 1,
     progress: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Result]:
-    """Fit every learner on the same splits and score it, and every proxy, on the same test architectures.
+    """Fit every learner on the same splits, and measure it, and every proxy, on the same test architectures.
 
-    A learner sees the features of all architectures, and the labels of the sampled ones only.
+    A learner sees the features of all architectures, and the labels of the architectures drawn to learn from only.
 
     Args:
         benchmark: architectures, features, labels.
         learners: name to kind and a function that makes an unfitted learner from a seed.
-        proxies: names of network scores in the features.
+        proxies: names of proxies in the features.
         samples: number of labelled architectures.
         seeds: one split, and one fit of each learner, for each.
         workers: processes.
@@ -201,7 +207,8 @@ def measure(
 ) -> dict[str, float]:
     """Return every metric of the scores of all functions on the test architectures.
 
-    `kendall_new` leaves out the test architectures that compute the same function as a labelled one.
+    `kendall_new` leaves out the test architectures that compute the same function as a labelled one ("unseen functions"
+    in the documentation).
     """
     row, labels = benchmark.row[test], benchmark.labels[test]
     values = {name: metric(scores[row], labels) for name, metric in METRICS.items()}

@@ -1,4 +1,4 @@
-"""Plain tabular learners as rankers, on the very inputs that a ranker of the same preset reads."""
+"""Tabular learners (plain scikit-learn regressors) as rankers, on the inputs that a ranker of the same preset reads."""
 
 import warnings
 from collections.abc import Callable, Mapping
@@ -25,21 +25,24 @@ READS: Mapping[str, tuple[str, ...] | None] = MappingProxyType(
         "architecture encoding and states": ARCH_PARTS,
     }
 )
-"""Name to the input parts that a learner reads; the architecture encoding holds nothing that was measured."""
+"""Name to the input parts that a learner reads, all if None; the architecture encoding holds nothing that was measured.
+
+`architecture encoding` here is without its part `states`.
+"""
 
 
 class TabularRanker:
     """A scikit-learn regressor on the flattened inputs of a preset.
 
-    It learns the normal scores of the labels (`parzc.ranker.target_transform`), or the labels as they are, whose range
-    a few untrainable networks may take up.
+    It learns the normal scores of the labels (their ranks, mapped to a normal distribution; see
+    `parzc.ranker.target_transform`), or the labels as they are, standardised.
 
     Args:
         method: name in `parzc.evaluation.baselines.BASELINES`.
         preset: whose encoder to use.
         space: name of the search space.
         seed: of the learner.
-        graph: encoder of the architecture's graph that the ranker adds to the preset; graphs are then inputs here, too.
+        graph: architecture encoder that the ranker adds to the preset; graphs are then inputs here, too, flattened.
         plain: whether to learn the labels as they are.
         reads: a name in `READS`.
 
@@ -80,7 +83,7 @@ class TabularRanker:
         return self
 
     def predict(self, features: FeatureTable) -> NDArray[np.float64]:
-        """Return `(n,)` predicted labels, transformed as they were learned."""
+        """Return `(n,)` predictions, bigger is better, on the scale that was learned: normal scores or standardised."""
         predictions: NDArray[np.float64] = self.estimator.predict(self._matrix(features))
         return predictions
 

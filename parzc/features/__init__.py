@@ -1,5 +1,8 @@
 """Network to numbers: statistics, proxies, their extraction, and the store that keeps them.
 
+A statistic is a number at each node (weight of a convolution or linear map) of an untrained network, a proxy one number
+for the network. A pass is one run over the network, from which several of them are computed.
+
 - `passes/`: what one run over a network records. `proxies/`: what is computed from that, and the registry of names.
 - `extraction/`: the features of one network, or of many architectures on all cores or machines.
 - `store/`: the features of one network, the table of many, and the folder that keeps them.

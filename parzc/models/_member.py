@@ -15,19 +15,22 @@ HeldOut = Literal["leave_one_out", "out_of_bag", "none"]
 class Member(nn.Module, ABC, Generic[I]):
     """A model of the ensemble: fitted on labelled networks, it predicts the targets of others.
 
-    A target is a label after the target transform (`parzc.ranker.target_transform`). All that a fit learns is in
-    `state_dict`, so that a member is saved and loaded without running code. A member kind is added by a subclass in
-    a file of its own and one line in `parzc.models.members`; it is made as `kind(labelled, shapes, config)`.
+    A target is what is learned in place of a label: its normal score, or the label itself, standardised
+    (`parzc.ranker.target_transform`); mixers alone are given the labels. All that a fit learns is in `state_dict`, so
+    that a member is saved and loaded without running code. A member kind is added by a subclass in a file of its own,
+    one line in `parzc.models.members` and its name in a preset; it is made as `kind(labelled, shapes, config)`.
 
     Attributes:
         Config: frozen dataclass of the settings of this kind.
         reads: names of the input parts that it reads. It is left out of an ensemble where none of them has a column.
         plain_targets: whether it learns standardised labels as they are, whichever transform the others learn.
-        held_out: how it predicts labelled networks without their labels. `leave_one_out`: each from all others, in
-            closed form (`leave_one_out_mean`). `out_of_bag`: each by the trees whose bootstrap sample left it out
-            (`out_of_bag`). `none`: not at all; its ensemble weight is then fixed.
+        held_out: how it can predict labelled networks without their labels. `leave_one_out`: each from all others, in
+            closed form (`leave_one_out_mean`). These predictions choose the target transform; for its ensemble weight
+            the member is fitted again in a cross-validation. `out_of_bag`: each by the trees whose bootstrap sample
+            left it out (`out_of_bag`), which serve for the ensemble weight. `none`: not at all; its weight is then
+            fixed.
         gives_variance: whether it gives a posterior (`posterior`), from which deviations and acquisition then come.
-        out_of_bag: `(labelled,)` such predictions of the last `fit`.
+        out_of_bag: `(labelled,)` such predictions of the last `fit`; only where `held_out` is `out_of_bag`.
     """
 
     Config: ClassVar[type[Any]]
@@ -44,7 +47,8 @@ class Member(nn.Module, ABC, Generic[I]):
         Args:
             inputs: of the labelled networks, `n` rows.
             targets: `(n,)` their labels, transformed.
-            pool: inputs of networks without labels.
+            pool: inputs of all networks whose features are known; labelled ones may be among them, but no label of
+                the pool enters.
             seed: of all that is drawn; the global random states are left alone.
         """
 
@@ -53,11 +57,11 @@ class Member(nn.Module, ABC, Generic[I]):
         """Return the predicted targets `(n,)`."""
 
     def leave_one_out_mean(self, targets: Tensor) -> Tensor:
-        """Return what would be predicted of each of the `(labelled,)` targets of the last fit from all others."""
+        """Return `(labelled,)` predictions, each target of the last fit predicted from all other targets."""
         raise NotImplementedError
 
     def posterior(self, inputs: I) -> Posterior:
-        """Return the joint posterior of the targets of networks."""
+        """Return the variances `(n,)` and covariances `(n, n)` of the targets of `n` networks, given the labels."""
         raise NotImplementedError
 
     def check(self, shapes: Shapes) -> None:

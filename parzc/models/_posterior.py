@@ -9,14 +9,14 @@ Kernel = Callable[[Tensor, Tensor], Tensor]
 
 
 class Posterior:
-    """What a Gaussian process knows of the targets of `n` networks after its labels.
+    """How far the targets of `n` networks are known to a Gaussian process that was fitted: variances and covariances.
 
     Source: Rasmussen and Williams, "Gaussian Processes for Machine Learning", 2006, equation 2.26.
 
     Args:
         points: `(n, columns)` what the kernel reads of the networks.
         white: `(labelled, n)` prior covariance of labelled networks with these, multiplied by the inverse of the
-            Cholesky factor of the covariance of the labels.
+            Cholesky factor of the covariance of the labels ("whitened").
         diagonal: `(n,)` kernel diagonal, the prior variances.
         noise: variance of the noise of a label.
         mean: `(n,)` expected targets.

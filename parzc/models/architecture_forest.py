@@ -11,9 +11,10 @@ from parzc.models.trees import RandomForest, RandomForestConfig
 class ArchitectureForest(RandomForest):
     """A random forest on the architecture encoding, with the states or without.
 
-    States help where the parts before a place decide what it is worth; elsewhere they are columns that hide the
-    informative ones from the splits. So one forest is fitted with and one without them, and the one whose out-of-bag
-    predictions have the smaller squared error is kept.
+    States (`parzc.encoding.architecture`) say what stands before a vertex. They help where the effect of an operation
+    depends on that; elsewhere they are columns that hide the informative ones from the splits. So one forest is fitted
+    with and one without them, and the one whose out-of-bag predictions have the smaller squared error is kept.
+    (Out-of-bag: each label is predicted by the trees that were grown without it.)
 
     Args:
         labelled: number of labels, which bounds the size of the trees.

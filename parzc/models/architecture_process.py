@@ -34,9 +34,10 @@ class ArchitectureProcessConfig(ProcessConfig):
 class ArchitectureProcess(Process):
     """Gaussian process with three squared exponentials: on places and summary, on the summary, and on the states.
 
-    Each column of any has a length scale of its own ("automatic relevance determination"): among a hundred columns
-    for which part is where, few decide. Those of the summary, which are few and count how often a part occurs at all,
-    may differ more.
+    Places, summary and states are the parts of the architecture encoding (`parzc.encoding.architecture`). In each
+    kernel each column has a length scale of its own ("automatic relevance determination"), because of a hundred columns
+    that say which operation is where, few decide. Length scales of the summary, which has few columns and counts how
+    often an operation occurs at all, may differ more.
 
     Args:
         labelled: number of labelled networks.

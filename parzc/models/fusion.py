@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from parzc.models.pinat import PINAT
 
 GRAPHS = ("gcn", "pinat")
-"""The encoders of architectures."""
+"""The architecture encoders."""
 
 
 class StatisticsRanker(nn.Module):

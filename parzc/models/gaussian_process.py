@@ -23,8 +23,8 @@ class GaussianProcessConfig(ProcessConfig):
     """Settings of `GaussianProcess`.
 
     Args:
-        amplitude: prior of the amplitude of each kernel on what was measured. Targets have variance 1; with a
-            fifth each, none of four kernels dominates before there are labels.
+        amplitude: prior of the amplitude of each kernel on what was measured. Targets have variance 1; with an
+            amplitude of a fifth each, none of the four kernels dominates before there are labels.
         arch_amplitude: prior of the amplitude of each kernel on the architecture encoding, which explains nearly all in
             one space and nearly nothing in another: it starts at exp(-4), next to nothing, and is wide enough to grow.
         length: prior of the length scales. Two unrelated networks have a distance of about the root of 2 (columns have
@@ -39,12 +39,17 @@ class GaussianProcessConfig(ProcessConfig):
 class GaussianProcess(Process):
     """Gaussian process on tokens, proxies, block statistics and, where it enters, the architecture encoding.
 
-    The kernel is a sum: a linear one on the first principal component of the proxies (most proxies agree, more or less,
-    and where labels are few their common order is the best guess), a linear one on all proxies, and a Matern 3/2 kernel
-    each on the proxies with the block statistics and on the tokens. Where the architecture encoding enters, there are
-    three more: on its places and summary, on its summary, which does not depend on the order of vertices, and on its
-    states, by which networks that differ early are further apart. These are squared exponentials, which are smooth,
-    because the effects of the parts of a network mostly add up.
+    The kernel is a sum of four:
+
+    - a linear one on the first principal component of the proxies: most proxies agree, more or less, and where labels
+      are few their common order is the best guess;
+    - a linear one on all proxies;
+    - a Matern 3/2 kernel on the proxies and the block statistics;
+    - a Matern 3/2 kernel on the tokens, which hold the node statistics.
+
+    Where the architecture encoding enters, there are three more: on its places and summary, on its summary, which does
+    not depend on the order of vertices, and on its states, by which networks that differ early are further apart. These
+    are squared exponentials, which are smooth, because the effects of the parts of a network mostly add up.
 
     Args:
         labelled: number of labelled networks.

@@ -1,4 +1,4 @@
-"""The graph convolutional encoder of architectures."""
+"""The graph convolutional network, an architecture encoder: it maps graphs to embeddings."""
 
 import itertools
 

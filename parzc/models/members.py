@@ -1,4 +1,4 @@
-"""The kinds of members that an ensemble may hold next to its mixers, by name."""
+"""The kinds of members that an ensemble may hold in addition to its mixers, by name."""
 
 from collections.abc import Mapping
 from types import MappingProxyType

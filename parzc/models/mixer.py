@@ -1,4 +1,4 @@
-"""The Mixer Architecture with Bayesian Network (MABN), the trunk of ParZC."""
+"""The Mixer Architecture with Bayesian Network (MABN), the network of the ParZC paper that scores node statistics."""
 
 import itertools
 

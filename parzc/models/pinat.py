@@ -1,4 +1,4 @@
-"""The permutation-invariant transformer of PINAT, an encoder of architectures."""
+"""The permutation-invariant transformer of PINAT, an architecture encoder: it maps graphs to embeddings."""
 
 import torch
 import torch.nn.functional as F

@@ -58,11 +58,12 @@ class ProcessConfig:
 class Process(Member[TokenInputs]):
     """A Gaussian process in double precision whose kernel a subclass gives.
 
-    The parameters of the kernel, and the noise of a label, maximise the posterior under log-normal priors.
+    The parameters of the kernel, and the variance of the noise of a label, are those of maximum posterior density under
+    log-normal priors. Targets have mean 0 and variance about 1.
 
     Args:
         labelled: number of labelled networks.
-        columns: of what the kernel reads.
+        columns: number of columns that the kernel reads.
         config: settings.
         priors: of the kernel's parameters: name to the prior of each.
 
@@ -122,7 +123,10 @@ class Process(Member[TokenInputs]):
         return self._between(self._points(inputs), self.points) @ self.weights
 
     def leave_one_out_mean(self, targets: Tensor) -> Tensor:
-        """Return the posterior mean `(labelled,)` of each target given all others, kernel parameters unchanged.
+        """Return the posterior mean `(labelled,)` of each target given all others, without another fit.
+
+        The parameters of the kernel stay those that were fitted to all targets, so that these predictions look better
+        than predictions of new networks are.
 
         Source: Rasmussen and Williams 2006, eq. 5.12.
         """

@@ -1,4 +1,4 @@
-"""The mixer of the default ranker: one token for each position of the search space, one for the network scores."""
+"""The mixer of the default ranker: one token for each position of the search space, one for all proxies together."""
 
 import torch
 from torch import Tensor, nn
@@ -54,10 +54,10 @@ class TokenMixer(nn.Module):
         self.head = BayesianLinear(dim, 1, rho=rho)
 
     def embed(self, inputs: TokenInputs, shown: Tensor | None = None) -> Tensor:
-        """Map networks to `(n, dim)`; block statistics are for other members of the ranker.
+        """Map inputs of `n` candidates to `(n, dim)`; the block statistics among them are not read here.
 
         Args:
-            inputs: of `n` networks.
+            inputs: of `n` candidates.
             shown: `(n, scores)`, 1 where a proxy may be seen and 0 where it is hidden; all are shown if not given.
         """
         x = self.embed_tokens(inputs.tokens) + self.place

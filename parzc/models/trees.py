@@ -26,7 +26,7 @@ class BoostedTreesConfig:
         trees: number of trees; with this learning rate more change little.
         learning_rate: factor on what each tree adds; small, so that no tree decides alone.
         depth: splits on a way from the root to a leaf: effects of up to three columns together.
-        rows: fraction of the labelled networks that each tree is grown on; some are left out so that trees differ.
+        rows: fraction of the labelled networks that each tree is grown on, so that trees differ.
         columns: fraction of the columns among which each split is sought; columns are many, and many of them agree.
     """
 
@@ -130,8 +130,8 @@ class Trees(Member[Inputs]):
 class BoostedTrees(Trees):
     """Gradient boosting. Each tree is grown on random fractions of the labels and columns, which suits few labels.
 
-    They learn the labels as they are: untrainable networks, whose accuracies would take up most of the range of a
-    Gaussian process, are put aside by one split.
+    They learn the labels as they are, never normal scores: one split sets apart networks that cannot be trained, whose
+    low accuracies would take up most of the range for a Gaussian process.
 
     Args:
         labelled: number of labelled networks; the size of these trees does not depend on it.
@@ -165,7 +165,7 @@ class BoostedTrees(Trees):
 
 
 class RandomForest(Trees):
-    """Trees that are grown on labels drawn with replacement, and whose mean is predicted.
+    """Trees that are each grown on labels drawn with replacement (a bootstrap sample); their mean is predicted.
 
     Args:
         labelled: number of labels, which bounds the size of the trees.

@@ -1,7 +1,8 @@
 """Acquisition: which networks are worth training next, from the posterior of a Gaussian process.
 
-For a search the best of the chosen networks should be as good as can be (expected improvement of several points, qEI);
-for a ranking the labels of the chosen ones should lower the variance of all others (variance reduction).
+The posterior is what the process predicts after it has seen the labels: a mean for each network, and a covariance of
+all. For a search the best of the chosen networks should be as good as can be (expected improvement of several points,
+qEI); for a ranking the labels of the chosen ones should lower the variance of all others (variance reduction).
 """
 
 from collections.abc import Sequence
@@ -25,19 +26,23 @@ class AcquisitionConfig:
     """Sizes that bound memory and time.
 
     Args:
-        candidates: most networks among which those for a ranking are chosen; of more, as many are drawn. The covariance
-            with the labels takes memory for each.
-        reference: networks whose variance is to be lowered, drawn from the candidates: their mean stands for that of
-            all, and each further choice takes time with their number.
-        shortlist: best-scored networks among which those for a search are chosen; their joint covariance takes memory
-            with the square, and networks further down are hardly ever the best.
+        candidates: for a ranking, how many networks are looked at: where there are more, so many of them are drawn. For
+            each one the covariance with all labelled networks is kept in memory.
+        reference: for a ranking, the number of networks whose variance is to be lowered. They are drawn from the
+            candidates and stand for all of them; the time of each choice grows with their number.
+        shortlist: for a search, the number of best-scored networks that are looked at. Their joint covariance takes
+            memory with the square of this number, and networks further down are hardly ever the best.
         draws: joint draws of the scores that expectations are taken over.
+        front_shortlist, front_draws: the same for a front of two objectives, where each candidate is compared at the
+            cost of each other one, so that time grows with the square of the shortlist times the draws.
     """
 
     candidates: int = 20_000
     reference: int = 1000
     shortlist: int = 400
     draws: int = 2000
+    front_shortlist: int = 200
+    front_draws: int = 500
 
 
 def drawn_candidates(networks: int, n: int, seed: int, most: int) -> NDArray[np.int64]:
@@ -51,13 +56,16 @@ def shortlist(scores: NDArray[np.float64], n: int, most: int) -> NDArray[np.int6
 
 
 def variance_reduction(posterior: Posterior, n: int, seed: int, reference: int = 1000) -> list[int]:
-    """Return the `n` candidates whose labels, one after the other, would lower the total variance most.
+    """Return the indices of `n` candidates, the first choice first.
+
+    Each is the one whose label, in addition to those of the earlier choices, would lower the total variance most. In a
+    Gaussian process this does not depend on what the labels will be.
 
     Args:
         posterior: of the candidates.
         n: how many to choose.
-        seed: of the networks whose variance counts, drawn from the candidates.
-        reference: how many of these.
+        seed: with which the networks whose variance is summed are drawn from the candidates.
+        reference: how many these are.
 
     Source: Cohn, "Neural Network Exploration Using Optimal Experiment Design", 1996.
     """
@@ -111,7 +119,7 @@ def q_expected_improvement(
     best: float | None = None,
     pending: Sequence[int] = (),
 ) -> list[int]:
-    """Return `n` networks, chosen one after the other so that the best of them is expected to be as good as can be.
+    """Return the indices of `n` networks, each chosen so that the best of them is expected to be as good as can be.
 
     A network whose score always moves with that of a chosen one adds nothing; one with a large deviation of its own
     adds much.

@@ -66,7 +66,7 @@ def other_members(preset: Preset, shapes: Shapes) -> tuple[str, ...]:
 
 
 def first_weights(preset: Preset, others: int) -> NDArray[np.float64]:
-    """Return the ensemble weights before any are learned, of sum 1.
+    """Return the ensemble weights that hold before any are learned, and afterwards where none are; they sum to 1.
 
     Args:
         preset: settings.

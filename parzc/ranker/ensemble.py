@@ -29,23 +29,24 @@ Array = NDArray[np.float64]
 class Ensemble:
     """Members of several kinds whose standardised scores are added up with ensemble weights.
 
-    The mixers count together as one member, their mean. The scores of each member are standardised (mean 0, standard
-    deviation 1) over the networks of the pool, and so is their weighted sum.
+    The mixers (neural networks) count together as one member: the mean of their scores has one weight. The scores of
+    each member are standardised (mean 0, standard deviation 1) over the pool, which is all networks whose features
+    `fit` was given, and so is their weighted sum.
 
     Args:
         preset: settings.
-        shapes: of the rows of the inputs.
+        shapes: input name to the shape of its row for one network.
         labelled: number of labelled networks.
         seed: of everything that is drawn.
 
     Attributes:
-        others_: names of the members next to the mixers.
+        others_: names of the members that are no mixers.
         members_: the mixers, then the others.
-        weights_: `(1 + others,)` ensemble weights, of sum 1: that of all mixers together, if there are any, and of each
-            other member.
+        weights_: `(1 + others,)` ensemble weights, of sum 1: first that of all mixers together, then that of each other
+            member; `(others,)` without mixers.
         targets_: `(labelled,)` labels of the last fit after the target transform that was chosen.
-        offset_, scale_: `(members + 1,)` mean and standard deviation of the scores of each member, and of their
-            weighted sum, over the networks that they were standardised on.
+        offset_, scale_: `(members + 1,)` mean and standard deviation of the scores of each member (each mixer counts
+            here), and last of their weighted sum, over the networks that they were standardised on.
     """
 
     def __init__(self, preset: Preset, shapes: Shapes, labelled: int, seed: int) -> None:
@@ -62,7 +63,7 @@ class Ensemble:
         Args:
             inputs: of the labelled networks.
             labels: `(labelled,)`, in any unit, bigger is better.
-            pool: inputs of networks to pre-train with and to standardise scores on.
+            pool: inputs of networks to pre-train with and to standardise scores on; no label of theirs enters.
             warm_start: what earlier fits have pre-trained.
         """
         others, targets = self._fit_others(inputs, labels, pool)
@@ -80,15 +81,16 @@ class Ensemble:
         self._standardise(self._raw(inputs))
 
     def predict(self, inputs: Inputs) -> Array:
-        """Return scores `(n,)`, bigger is better, with the posterior mean of all random weights."""
+        """Return scores `(n,)`, bigger is better; Bayesian layers use the means of their weights."""
         scores: Array = (self._sum(self._raw(inputs)) - self.offset_[-1]) / self.scale_[-1]
         return scores
 
     def deviations(self, inputs: Inputs) -> Array:
         """Return standard deviations `(n,)` of the scores.
 
-        That of the posterior of a label (its noise included) of the first member that gives a variance; if there is
-        none, over members and over weights drawn from their posteriors.
+        Where a member gives a variance (a Gaussian process does), it is the deviation that the first such member
+        predicts for a label of the network, noise of labels included, on the standardised scale of that member. Where
+        none does, it is the deviation over members and over weights drawn from their posteriors.
         """
         index = self._with_posterior
         if index is not None:
@@ -112,7 +114,10 @@ class Ensemble:
         return self._with_posterior is not None
 
     def posterior(self, inputs: Inputs) -> tuple[Posterior, float]:
-        """Return the joint posterior of the first member that gives one, and the unit of scores on its scale.
+        """Return the joint posterior of the first member that gives one, and the standard deviation of its scores.
+
+        Divided by that deviation (and the covariance by its square), the posterior is on the scale of standardised
+        scores.
 
         Raises:
             LookupError: if there is none.
@@ -177,9 +182,10 @@ class Ensemble:
         return networks
 
     def _fit_others(self, inputs: Inputs, labels: Array, pool: Inputs) -> tuple[list[Member[Any]], Tensor]:
-        """Fit the members next to the mixers; return them and the targets of those that follow the transform.
+        """Fit the members that are no mixers; return them, and the labels under the target transform that was chosen.
 
-        The transform is the one whose leave-one-out means rank the labels better; see `target_transform`.
+        The labels as they are (`plain`) are chosen where the leave-one-out means of the processes rank the labels
+        better with them, beyond chance; else, and without a process, normal scores. See `target_transform`.
         """
         plain, ranks = (torch.from_numpy(transform(labels)) for transform in (standard_scores, normal_scores))
         (members, of_plain), (on_ranks, of_ranks) = (self._fit_processes(inputs, t, pool) for t in (plain, ranks))
@@ -193,7 +199,7 @@ class Ensemble:
         return [members[name] for name in self.others_], chosen
 
     def _fit_processes(self, inputs: Inputs, targets: Tensor, pool: Inputs) -> tuple[dict[str, Member[Any]], Array]:
-        """Fit the members that have leave-one-out means, and return these means, stacked, of each target."""
+        """Fit the members that have leave-one-out means; return them, and the weighted sum of these means, `(n,)`."""
         names = [name for name in self.others_ if member_kind(name).held_out == "leave_one_out"]
         members = {name: self._fit(name, inputs, targets, pool) for name in names}
         if not members:
@@ -203,7 +209,7 @@ class Ensemble:
         return members, means @ (weights if weights.any() else np.full(len(names), 1 / len(names)))
 
     def _learn_weights(self, inputs: Inputs, targets: Tensor, pool: Inputs) -> None:
-        """Set the weights of the members that have held-out predictions by these; what they have together stays."""
+        """Set the weights of the members that have held-out predictions by stacking; the sum of these weights stays."""
         mixers = self.preset.mixers
         named = enumerate(zip(self.others_, self.members_[mixers:], strict=True), mixers)
         weighed = [(index, name, member) for index, (name, member) in named if member.held_out != "none"]

@@ -34,10 +34,14 @@ __all__ = ["GOALS", "Ranker"]
 class Ranker(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
     """Ranks neural networks from node statistics and proxies; a scikit-learn estimator.
 
+    Features go in as a `FeatureTable` of `n` networks (what a store reads), or as a sequence of `n` `NodeFeatures`
+    (what `parzc.extract` returns). A score comes out for each: bigger is better. Scores are no accuracies.
+
     Args:
         preset: name in `parzc.ranker.presets.PRESETS`.
-        space: search space, or its name or file as `parzc.datasets.get_space` takes it; its slots give each column its
-            place. Empty for networks of no known space.
+        space: search space, or its name or file as `parzc.datasets.get_space` takes it. Its slots, which are the places
+            that nodes of its networks may fill, make sure that one column means one place. Empty for networks of no
+            known space.
         seed: of initialisation, batches, dropout and drawn weights.
         settings: changes to the preset, for example `{"training.epochs": 100, "model.dim": 32}`; see `Preset.override`.
 
@@ -121,9 +125,11 @@ class Ranker(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # scikit-lea
         return self
 
     def predict(self, features: Features) -> NDArray[np.float64]:
-        """Return `(n,)` scores, bigger is better, of mean 0 and standard deviation 1 where the scaling was fitted.
+        """Return `(n,)` scores, bigger is better; no accuracies.
 
-        The posterior mean of the weights is used: the same features give the same scores.
+        They have mean 0 and standard deviation 1 over the networks given as `unlabelled` to `fit` (over the labelled
+        ones, if there were none), or to the last `adapt`. Bayesian layers use the means of their weights: the same
+        features give the same scores.
 
         Raises:
             InputError: if the features lack what the ranker reads, or were defined otherwise.
@@ -133,9 +139,9 @@ class Ranker(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # scikit-lea
     def predict_dist(self, features: Features) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return `(n,)` scores as `predict` does, and `(n,)` standard deviations in the same unit.
 
-        With a Gaussian process among the members, the deviation is that of its posterior, label noise included;
-        otherwise it is over members and over weights drawn from their posteriors. `parzc.uncertainty` turns both into
-        the probability that one network is better than another.
+        With a Gaussian process among the members (as in `default`), the deviation is that of its prediction of a label,
+        label noise included; otherwise it is over members and over weights drawn from their posteriors.
+        `parzc.uncertainty` turns scores and deviations into the probability that one network is better than another.
 
         Raises:
             InputError: as `predict`.
@@ -149,10 +155,10 @@ class Ranker(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # scikit-lea
         Args:
             features: of the candidates.
             n: how many to choose.
-            goal: `ranking` for the networks whose labels would lower the variance of all others most (variance
-                reduction); `best` for those among the best scored whose best one is expected to be as good as can be
-                (expected improvement of several points). See `parzc.ranker.acquisition`, also for the numbers of
-                candidates that are looked at.
+            goal: `ranking` to rank all networks better: those whose labels would lower the variance of all others most
+                (variance reduction). `best` to find a good one: those of which the best is expected to be as good as
+                can be (expected improvement of several points). `parzc.ranker.acquisition` says how many candidates
+                are looked at.
 
         Raises:
             InputError: for a preset without a Gaussian process, another goal, or fewer than one network to choose.

@@ -1,17 +1,19 @@
-"""Training losses of the networks: differentiable Kendall's tau, pairwise logistic loss, mean squared error.
+"""Training losses of the mixers: differentiable Kendall's tau, pairwise logistic loss, mean squared error.
 
-Every loss is a pure function `(scores, labels) -> scalar`. Scores may carry leading dimensions `(..., n)`,
-one for each network of an ensemble that is trained at once; the loss is then the mean over them. Bigger
+Every loss is a pure function `(scores, labels) -> scalar` of the `n` architectures of a batch. Scores may carry leading
+dimensions `(..., n)`, one for each model where several are trained at once; the loss is then the mean over them. Bigger
 labels mean better.
 
 Kendall's tau of scores and labels is the fraction of pairs that both order alike, less the fraction that they order
-differently. It is a step function of the scores; `diff_kendall` ("DiffKendall") replaces its steps by tanh. Growing all
-scores lowers that loss of a mostly right order, without any change of ranks, until tanh saturates (`alpha |d| >> 1`):
-the loss then equals minus tau and its gradient vanishes.
+differently. It is a step function of the scores, so that its gradient is zero; `diff_kendall` ("DiffKendall") replaces
+its steps by tanh. Where most pairs are in the right order, this loss falls if all scores are multiplied by a factor,
+although no rank changes. That ends where tanh saturates (`alpha |d| >> 1` for the differences `d` of scores): the loss
+then equals minus tau and its gradient vanishes.
 
 The paper uses tanh with one alpha of .5 for scores and labels alike, and divides by the number of unordered pairs,
 which only doubles the range. With standardised labels this keeps tanh in its linear zone, where the loss is about
-`-alpha^2 Cov(scores, labels)` and has nothing of a rank correlation; hence the sign of label differences here.
+`-alpha^2 Cov(scores, labels)`: a covariance, no rank correlation. So here the labels enter by the sign of their
+differences.
 """
 
 from collections.abc import Callable, Mapping

@@ -1,4 +1,6 @@
-"""The neural networks of an ensemble as members: made from a preset, perhaps pre-trained, trained on labels."""
+"""The mixers of an ensemble as members: made from a preset, perhaps pre-trained, trained on labels.
+
+In this file a *network* is a model that ranks, not a candidate that is ranked."""
 
 import math
 from typing import Self
@@ -17,10 +19,10 @@ from parzc.ranker.training import TrainingConfig, train
 
 
 class Network(Member[Inputs]):
-    """A neural network that is trained on the order (or the values) of labels.
+    """A mixer that is trained on the order (or the values) of labels.
 
     Args:
-        network: maps inputs to scores `(n,)`.
+        network: maps inputs of `n` candidates to scores `(n,)`.
         training: how it is trained.
     """
 
@@ -31,7 +33,7 @@ class Network(Member[Inputs]):
         self.network, self.training_config = network, training
 
     def fit(self, inputs: Inputs, targets: Tensor, pool: Inputs, seed: int) -> Self:  # noqa: ARG002
-        """Train on `(n,)` labels in any unit."""
+        """Train on `(n,)` labels in any unit, without target transform; `pool` is not read."""
         train(self.network, inputs, targets.float(), self.training_config, seed)
         return self
 
@@ -57,13 +59,14 @@ def make_network(preset: Preset, shapes: Shapes, seed: int) -> nn.Module:
 
 
 def start_networks(preset: Preset, pool: Inputs, seed: int, warm_start: WarmStart) -> list[Network]:
-    """Return the networks of a preset as they are before they see a label, each with a random seed of its own.
+    """Return the mixers of a preset as they are before they see a label, each with a random seed of its own.
 
-    Token mixers are pre-trained once, together, and then get a head each; other networks start from random weights.
+    One token mixer is pre-trained; all token mixers of the ensemble are copies of it, each with a new head (last
+    layer). Other mixers start from random weights.
 
     Args:
         preset: settings.
-        pool: inputs of networks, labelled or not.
+        pool: inputs of candidates, labelled or not.
         seed: of the ranker.
         warm_start: what earlier fits have pre-trained.
     """

@@ -1,12 +1,16 @@
 """The rankers that ship: every setting that shapes a result, in one place.
 
-docs/results.md lists what the settings of `default` were chosen on ("What was seen while choosing"): those of the
-variant `measured` on CIFAR-100 validation accuracies of NAS-Bench-201; those of the variant `architecture` partly with
-test labels in view. That the architecture encoding enters was decided on splits of `nb101` and `autoformer-tiny`, the
-kernels on it and the choice of a target transform on `autoformer-tiny`, both with test labels in view; how much
-evidence that choice asks for, which members there are, and how they are weighed, on architectures of
-`autoformer-small`, `autoformer-base` and `transnas-macro` that no record is tested on, and on CIFAR-100 validation
-accuracies of NAS-Bench-201. Records of earlier rankers, and two records of candidates, were seen meanwhile.
+`default` has two variants: `measured` reads features alone, `architecture` reads the architecture encoding, too.
+docs/results.md lists what their settings were chosen on ("What was seen while choosing"). In short:
+
+- The settings of `measured`: CIFAR-100 validation accuracies of NAS-Bench-201.
+- With test labels in view: that the architecture encoding enters (splits of `nb101` and `autoformer-tiny`), the kernels
+  on it, and that there is a choice of a target transform (both on `autoformer-tiny`).
+- On architectures of `autoformer-small`, `autoformer-base` and `transnas-macro` that no record is tested on, and on
+  CIFAR-100 validation accuracies of NAS-Bench-201: how much evidence that choice asks for, which members there are, and
+  how they are weighed.
+
+Records of earlier rankers, and two records of candidates for `default`, were seen meanwhile.
 """
 
 from collections.abc import Mapping
@@ -29,7 +33,7 @@ from parzc.ranker.training import TrainingConfig
 # accuracies of NAS-Bench-201, with 78 labels.
 _FUSED: Mapping[str, Any] = MappingProxyType({"model.dim": 64, "model.depth": 2, "training.learning_rate": 1e-3})
 GRAPH_SETTINGS: Mapping[str, Mapping[str, Any]] = MappingProxyType({"gcn": _FUSED, "pinat": _FUSED})
-"""What changes with the encoder of architectures that is chosen, unless it is set, too."""
+"""Settings that an architecture encoder (`graph`) brings along, unless they are set, too."""
 
 
 @dataclass(frozen=True)
@@ -37,32 +41,33 @@ class Preset:
     """Inputs, ensemble and training of a ranker.
 
     Args:
-        encoder: `padded` (the paper's input) or `tokens` (one token for each position of the space).
-        statistics: node statistics that enter.
-        scores: proxies that enter.
+        encoder: which inputs are made of features: `padded` (the paper's input) or `tokens` (one token for each
+            position of the space). The option `--encoder` of `train.py` is `graph` below.
+        statistics: names of the node statistics that enter.
+        scores: names of the proxies that enter.
         model: kind of the mixers: `mabn` (reads `padded`) or `token_mixer` (reads `tokens`).
-        model_args: arguments of the mixers next to their input sizes.
+        model_args: arguments of the mixers but their input sizes.
         training: of the mixers.
-        mixers: how many mixers are trained independently; they count together as one member, their mean.
-        blocks: block statistics that enter.
-        encoding: sizes of the inputs of `tokens`.
+        mixers: how many mixers there are; they count together as one member, the mean of their scores.
+        blocks: names of the block statistics that enter.
+        encoding: sizes of the inputs that the encoder `tokens` makes.
         arch_encoding: whether the architecture encoding enters (`parzc.encoding.architecture`), if the space is known.
         pretraining: of `token_mixer`, without labels, before the training.
-        others: names of the members of other kinds, which read `tokens`; see `parzc.models.members.MEMBERS`. From a
-            `gaussian_process` the uncertainty then comes; `architecture_process` and `architecture_forest` read the
-            architecture encoding alone, and are left out where it does not enter.
+        others: names of the members that are no mixers; see `parzc.models.members.MEMBERS`. They need the encoder
+            `tokens`. A `gaussian_process` gives the uncertainty of the ranker; `architecture_process` and
+            `architecture_forest` read the architecture encoding alone, and are left out where it does not enter.
         member_configs: name of each of `MEMBERS` to its settings.
-        mixer_weight: ensemble weight of all mixers together, 0 to 1. The rest goes to `others`: each that has held-out
-            predictions gets a weight by these (`parzc.ranker.stacking`), any other the same as if all counted alike.
-            None if all simply count alike, the mixers together as one.
+        mixer_weight: ensemble weight of all mixers together, 0 to 1. The rest is first given to `others` in equal
+            parts; those that have held-out predictions then divide what they have together by stacking
+            (`parzc.ranker.stacking`). None if nothing is learned and all count alike, the mixers together as one.
         stacking: how these weights are learned.
-        transform: how the target transform is chosen.
-        draws: draws of the weights of each member behind a standard deviation, where no member gives a variance; with
-            32 it is within an eighth of what endless draws would give.
-        acquisition: of the networks to train next.
-        graph: encoder of the architecture's graph next to the node statistics: `none`, or `gcn` or `pinat` with `mabn`
-            (paper, A.4).
-        graph_args: arguments of that encoder next to its number of operations.
+        transform: how the target transform (normal scores of the labels, or the labels as they are) is chosen.
+        draws: how often the weights of each member are drawn for a standard deviation, where no member gives a
+            variance; with 32 draws it is within an eighth of what endless draws would give.
+        acquisition: sizes for the choice of the networks to train next.
+        graph: architecture encoder, which reads the graph of an architecture in addition to the node statistics:
+            `none`, or `gcn` or `pinat` with `mabn` (paper, A.4).
+        graph_args: arguments of that encoder but its number of operations.
     """
 
     encoder: Literal["padded", "tokens"]
@@ -176,7 +181,7 @@ _PAPER = Preset(
     training=TrainingConfig(),
 )
 
-# A search fits the ranker anew after each training, and has to be told how sure it is: the Gaussian process alone is
+# A search fits the ranker anew after each training, and needs to know how sure it is: the Gaussian process alone is
 # fitted in a fraction of a second and gives the joint posterior that expected improvement is taken over.
 _SEARCH = replace(_DEFAULT, mixers=0, others=("gaussian_process",))
 

@@ -21,7 +21,8 @@ class PretrainingConfig:
         batch: networks in one step.
         learning_rate: peak of the one-cycle schedule.
         weight_decay: decoupled.
-        hidden_tokens: fraction of the tokens that are hidden. That of hidden proxies is drawn anew for each network.
+        hidden_tokens: probability that a token is hidden. For proxies there is no setting: in each step the probability
+            is drawn anew for each network, uniformly from 0 to 1.
     """
 
     steps: int = 1000
@@ -32,11 +33,12 @@ class PretrainingConfig:
 
 
 class WarmStart:
-    """Pre-trained mixers, for fits that begin alike: no label enters a pre-training, and labels come a few at a time.
+    """Keeps pre-trained mixers, so that a later fit with more labels does not repeat what needs no label.
 
-    `Ranker.fit` returns a ranker with a warm start (`warm_start_`), which may be handed to the next fit. It is used
-    there only if the untrained mixer, the pool, the settings and the seed are the same (a hash of all is compared);
-    otherwise the next fit pre-trains its own mixer and adds it. Results do not depend on it, only the time does.
+    `Ranker.fit` returns a ranker with a warm start (`warm_start_`), which may be handed to the next fit. A mixer of it
+    is used there only if the untrained mixer, the pool, the settings and the seed are the same (a hash of all is
+    compared); otherwise the next fit pre-trains its own mixer and adds it. Results do not depend on it, only the time
+    does.
 
     Args:
         most: mixers to keep; the one that was used longest ago goes first.
@@ -62,7 +64,7 @@ class WarmStart:
 
 
 def pretrain(model: TokenMixer, pool: TokenInputs, config: PretrainingConfig, seed: int) -> list[float]:
-    """Train everything but the head of `model` to predict hidden proxies, and all block statistics, of networks.
+    """Train everything but the head (last layer) of `model` to predict hidden proxies, and all block statistics.
 
     Args:
         model: the mixer.

@@ -1,8 +1,9 @@
 """Ensemble weights by stacking: each member counts by how well it predicts labels that it has not learned.
 
-Predictions of a labelled network that were made without its label are held-out predictions. Cross-validation gives them
-for any member (out-of-fold predictions: each fifth of the labels from the other four), random forests give them as
-out-of-bag predictions.
+A held-out prediction is one for a labelled network by a member that was fitted without its label. Cross-validation
+gives them for any member (out-of-fold predictions: each fifth of the labels from the other four). A random forest gives
+them without a further fit: each of its trees learns from a sample of the labels, and the trees whose sample left a
+network out predict it (out-of-bag predictions).
 """
 
 from collections.abc import Callable
@@ -30,13 +31,13 @@ class StackingConfig:
     choosing").
 
     Args:
-        fewest: labels that weights are learned from; with fewer, all members count alike, because a squared error over
-            a handful of labels is mostly chance.
+        fewest: least number of labels that weights are learned from; with fewer the members keep equal weights, because
+            a squared error over a handful of labels is mostly chance.
         folds: parts of the labels, each of which is held out once.
-        sharpness: power of a member's precision (one over its squared error) that its weight is expected to be
-            proportional to; 1 is right for members whose errors are independent, and theirs are not.
-        deviation: prior standard deviation of a weight around the expected one; small, so that few labels exclude a bad
-            member but do not decide among good ones.
+        sharpness: the weight of a member is expected to be proportional to its precision (one over its squared error)
+            to this power. 1 would be right for members whose errors are independent, and theirs are not.
+        deviation: standard deviation of the prior, by which a weight may differ from the expected one; small, so that a
+            few labels can exclude a bad member but do not decide among good ones.
     """
 
     fewest: int = 10
@@ -57,10 +58,14 @@ def stacking_weights(
 ) -> NDArray[np.float64]:
     """Return the factors with which the predictions of the members, added up, predict the targets best.
 
-    Each member is first put on the scale of the targets, by least squares. Weights, none negative, are expected to be
-    proportional to the member's precision on these targets to the power `sharpness`. Returned are the most probable
-    ones under a normal prior around that with standard deviation `deviation`, the squared error of the expected ones
-    being the variance of the noise.
+    1. The predictions of each member are multiplied by the slope of their least-squares fit to the targets.
+    2. The expected weights, of sum 1, are proportional to the precision of each member on these targets to the power
+       `sharpness`.
+    3. The weights minimise the squared error of the weighted sum plus a penalty on their distance from the expected
+       ones (a normal prior of standard deviation `deviation`; the variance of the noise is the mean squared error with
+       the expected weights). None is negative.
+
+    A factor is the weight times the slope; factors need not sum to 1.
 
     Args:
         held_out: `(n, members)` predictions, each made without its target.
@@ -96,7 +101,7 @@ def out_of_fold(
     """Return predictions `(n,)` of the targets of each fold by a member that was fitted on the other folds.
 
     Args:
-        fit: fits the member, anew for each fold, to inputs and targets.
+        fit: fits a new member to inputs and targets, and returns the function that predicts.
         inputs: `n` rows.
         targets: `(n,)`, at least as many as folds.
         seed: of the folds.

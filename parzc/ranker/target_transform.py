@@ -1,9 +1,10 @@
 """The target transform: whether members learn labels as they are or by their ranks.
 
-Where a few untrainable networks take up most of the range of accuracies, members learn better from normal scores (what
-the labels would be if they were normally distributed in the same order). Where accuracies are a sum of the effects of
-the parts of a network, ranks bend that sum, and the labels as they are do better. The labels decide: under either
-transform each is predicted from the others.
+Normal scores are the labels replaced by the quantiles of a normal distribution at their ranks
+(`parzc.encoding.scaling.normal_scores`): the same order, evenly spread. Where a few networks that cannot be trained
+take up most of the range of accuracies, members learn better from normal scores. Where the accuracy is about a sum of
+the effects of the parts of a network, ranks distort that sum, and the labels as they are do better. To decide, the
+Gaussian processes are fitted to both, and each label is predicted from all others (leave-one-out mean).
 """
 
 from dataclasses import dataclass
@@ -18,14 +19,16 @@ from parzc.errors import InputError
 class TransformConfig:
     """How much evidence the labels as they are need against normal scores.
 
-    Normal scores are preferred as if `prior_labels` labels had shown them to be ahead by `standard_errors` standard
-    errors, because they are the safer choice where a few labels cannot show the difference. Both were developed on 500
+    Normal scores are the safer choice where a few labels cannot show the difference. So the labels as they are have to
+    be ahead by `standard_errors` standard errors where there are `prior_labels` labels. Both numbers were chosen on 500
     architectures each of `autoformer-small` and `autoformer-base`, all their labels in view, with a look at CIFAR-100
     validation accuracies of NAS-Bench-201 (docs/results.md, "What was seen while choosing").
 
     Args:
-        standard_errors: one-sided; 1.28 is a chance of 10 % to choose the labels as they are where both do as well.
-        prior_labels: with as many labels, that is what is asked for; with more it is less, by the root of their number.
+        standard_errors: one-sided; 1.28 is a chance of 10 % to choose the labels as they are where both do equally
+            well.
+        prior_labels: with so many labels, `standard_errors` are asked for; with `n` labels, `sqrt(prior_labels / n)`
+            times as much.
     """
 
     standard_errors: float = 1.28
@@ -58,8 +61,8 @@ def ranks_better(
         config: how much evidence is asked for.
 
     Returns:
-        Whether the difference of the two Kendall correlations with the labels is larger than its standard error times
-        `standard_errors` times the root of `prior_labels / n`.
+        Whether Kendall's tau of `first` with the labels is ahead of that of `second` by more than the standard error of
+        the difference times `standard_errors` times `sqrt(prior_labels / n)`.
 
     Source: Hoeffding, "A class of statistics with asymptotically normal distribution", 1948, for the standard error of
     a mean over pairs.

@@ -1,4 +1,4 @@
-"""The training loop of the neural networks of a ranker."""
+"""The training loop of the mixers, the neural networks of a ranker."""
 
 import math
 from collections.abc import Callable

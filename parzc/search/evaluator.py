@@ -6,6 +6,7 @@ they were, and kept in a store of the search.
 
 import shutil
 import tempfile
+import time
 import weakref
 from collections.abc import Sequence
 from dataclasses import replace
@@ -16,6 +17,15 @@ from parzc.datasets import Space
 from parzc.errors import InputError
 from parzc.features import ExtractionConfig, FeatureStore, FeatureTable, build_store, shipped
 from parzc.features.extraction.progress import say
+
+FIRST = 8
+"""Architectures that are measured in this process, to see how long each takes."""
+
+STARTING = 15.0
+"""Seconds in which other processes start and learn what to do; less work than that is done in this process."""
+
+MANY = 500
+"""Architectures to measure at once from which on a bar, and the seconds of each proxy, are shown."""
 
 
 class Evaluator:
@@ -53,6 +63,7 @@ class Evaluator:
         self.known = _known_store(space, features)
         self._task, self._proxies, self._folder = space.task(task).name, tuple(proxies), folder
         self._own: FeatureStore | None = None
+        self._each: float | None = None
         self.failed: dict[str, str] = {}
 
     def features(self, archs: Sequence[str]) -> FeatureTable:
@@ -94,12 +105,31 @@ class Evaluator:
         todo = list(functions) if own is None else own.lacking(functions)
         todo = [function for function in todo if function not in self.failed]
         if todo:
-            workers = self.workers if self.workers or self.space.reference else 1
-            own = build_store(self._path, self._config(), todo, workers, self.progress, self.engine)
-            self._own = own
+            own = self._own = self._build(todo)
             self._fail({f: own.failed.get(f, "it was not measured") for f in own.lacking(todo)})
         there = [] if own is None else list(self._there(own, functions))
         return [own.read(there)] if own is not None and there else []
+
+    def _build(self, todo: Sequence[str]) -> FeatureStore:
+        """Measure architectures that the own store lacks, in this process where others would start for too little."""
+        begin, path, config = time.perf_counter(), self._path, self._config()
+        _ = self.space.slots  # takes a while when a space of choices is first asked for them
+        workers = self.workers if self.workers or self.space.reference else 1
+        shown, left = self.progress and len(todo) >= MANY, list(todo)
+        if self.engine == "local" and workers != 1:
+            if self._each is None:
+                first, left = left[:FIRST], left[FIRST:]
+                start = time.perf_counter()
+                store = build_store(path, config, first, 1)
+                self._each = (time.perf_counter() - start) / len(first)
+            if len(left) * self._each < STARTING:
+                workers = 1
+        if left:
+            store = build_store(path, config, left, workers, shown, self.engine)
+        # A few are measured for each ask: a line for them is enough.
+        seconds = time.perf_counter() - begin
+        say(f"measured {len(todo)} architectures in {seconds:.0f} s", self.progress and not shown)
+        return store
 
     def _fail(self, failed: dict[str, str]) -> None:
         self.failed |= failed

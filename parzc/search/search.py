@@ -90,8 +90,10 @@ class Search:
     ) -> None:
         self.space, self.seed = get_space(space), seed
         self.task = self.space.task(task).name
-        self.algorithm = get_algorithm(algorithm, **(settings or {})) if isinstance(algorithm, str) else algorithm
         self.objectives = tuple(objectives)
+        if isinstance(algorithm, str):
+            algorithm = get_algorithm(algorithm, self.objectives, **(settings or {}))
+        self.algorithm = algorithm
         home = Path(folder) if folder else None
         if home is not None:
             home.mkdir(parents=True, exist_ok=True)
@@ -217,7 +219,7 @@ class Search:
             if not trials:
                 open_ones = self._board.own
                 if open_ones:
-                    raise InputError(f"trial {min(open_ones)} has no value; end each trial with tell or fail")
+                    raise InputError(f"trial {min(open_ones)} has no value; end each trial with `tell` or `fail`")
                 if not self.history.pending:
                     return
                 time.sleep(POLL_SECONDS)
@@ -230,7 +232,7 @@ class Search:
         """
         best = self.history.best
         if best is None:
-            raise InputError("the search has no full training within its budget yet; tell it the accuracy of one")
+            raise InputError("the search has no full training within its budget yet; give it the accuracy of one")
         return best
 
     def front(self, *objectives: str) -> list[Trial]:

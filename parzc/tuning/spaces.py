@@ -1,4 +1,7 @@
-"""What is searched: the settings of each preset, and of each encoder of architectures, with their ranges."""
+"""What tuning searches: the settings of each preset, and of each architecture encoder, with their ranges.
+
+A search space in this file is one of settings of a ranker, as Optuna takes it, not one of architectures.
+"""
 
 import inspect
 from collections.abc import Mapping

@@ -24,7 +24,7 @@ from parzc.features.store.shard import encode
 from parzc.features.store.table import FeatureTable
 
 LAST = 8
-"""So many of the chunks that are given out last are cut in `PARTS`, so that all workers end at nearly the same time."""
+"""How many chunks at the end are each cut into `PARTS`, so that all workers end at nearly the same time."""
 
 PARTS = 4
 
@@ -37,7 +37,7 @@ class Extracted:
     """What came of a chunk.
 
     Args:
-        content: the shard of the architectures that worked; empty if none did.
+        content: the bytes of a shard (a file of the store) with the architectures that worked; empty if none did.
         archs: these architectures.
         seconds: pass or proxy name to the seconds that they took together.
         failed: architecture to why it did not work.
@@ -59,10 +59,10 @@ class Extraction:
         space: search space, or the reference of one.
         task: one of its tasks.
         seed: of initialisation and labels.
-        batches: number of equal parts of the inputs.
+        batches: number of batches, equal parts into which `inputs` are cut.
         proxies: names or references, as in `ExtractionConfig`; all that are registered if empty.
-        inputs: the batch.
-        labels: its class indices, if there are any.
+        inputs: of all batches, one behind the other.
+        labels: their class indices, if there are any.
     """
 
     space: str | Space

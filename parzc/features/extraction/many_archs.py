@@ -45,7 +45,7 @@ class ExtractionConfig:
         space: a search space, or its name or place as `parzc.datasets.get_space` takes it.
         task: one of its tasks.
         batch: number of inputs in a batch.
-        batches: number of batches; with `batch` the data budget of every proxy.
+        batches: number of batches; every proxy is computed from `batch * batches` inputs.
         data: `gaussian` for standard normal inputs, or an `.npz` file with `x_train` (images, `(n, height, width, 3)`,
             unsigned bytes) and `y_train` (class indices), of which the first are taken.
         seed: of initialisation, inputs, labels.
@@ -167,7 +167,8 @@ def build_store(
     Args:
         path: folder of the store.
         config: what to compute.
-        archs: architectures of the space, in any notation it takes; twins share the row of their representative.
+        archs: architectures of the space, in any notation it takes. Of those that compute the same function (twins) one
+            is extracted, the canonical one, and its name is that of the row.
         workers: processes, each with one thread; all cores if not given.
         progress: whether to show a progress bar (plain lines where the output is no terminal), and a summary.
         engine: `local` for processes of this machine, `ray` for a Ray cluster.

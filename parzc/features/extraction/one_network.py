@@ -35,11 +35,11 @@ def score(
     seed: int = 0,
     batches: int = 1,
 ) -> Scores:
-    """Compute zero-cost proxies of any network.
+    """Compute zero-cost proxies of any network: one number each, without training.
 
     Args:
         network: a module that maps a batch of inputs to logits `(batch, classes)`; it comes back unchanged.
-        inputs: `(batches * batch, ...)`, the data budget of all proxies alike.
+        inputs: `(batches * batch, ...)`, the same for all proxies.
         proxies: names as in `list_proxies()`, or files and modules with proxies of one's own (`my_proxy.py`,
             `my_proxy.py:name`, `module:name`); all that are registered if not given.
         labels: class index of each input; drawn uniformly with `seed` if not given.
@@ -66,9 +66,9 @@ def extract(
     seed: int = 0,
     batches: int = 1,
 ) -> NodeFeatures:
-    """Collect node-wise statistics and network proxies of any network.
+    """Collect the features of any network: statistics at each node, block statistics, and proxies.
 
-    The arguments and errors are those of `score`. Statistics that have a proxy are computed once for both.
+    The arguments and errors are those of `score`. A statistic and the proxy of its name are computed together.
     """
     infos = resolve(None if proxies is None else list(proxies))
     _check(inputs, labels, batches)

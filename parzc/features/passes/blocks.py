@@ -1,9 +1,10 @@
 """The primary blocks of a network: their outputs for Gaussian inputs, and the Jacobian from each block to the next.
 
 Section 3 of AZ-NAS: a primary block is a set of layers with different operations and several paths, such as a cell, a
-residual block or a transformer block. Here these are the composite modules inside `Sequential` and `ModuleList`
-containers; where a network has none, its convolutions, or else its linear layers. What enters the first block counts
-as a block output as well (the stem), unless it is the network's input.
+residual block or a transformer block. Here these are the modules with children inside `Sequential`, `ModuleList` and
+`ModuleDict` containers; where a network has none, its convolutions, or else its linear layers. What enters the first
+block counts as a block output as well (the stem), unless it is the network's input. The features of a block are its
+output.
 """
 
 from collections.abc import Callable, Iterator, Sequence

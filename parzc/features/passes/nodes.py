@@ -103,7 +103,7 @@ class Node:
     """All calls with one weight.
 
     Args:
-        name: qualified name of the weight in the network, without a trailing `.weight`.
+        name: qualified name of the weight in the network, without a trailing `.weight`: mostly the name of its module.
         batch: number of inputs in the batch that the network was given.
         calls: its applications, in the order in which they ran (one, unless the weight is shared).
         depth: number of nodes before it on the longest path from the input.

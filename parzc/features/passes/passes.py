@@ -44,13 +44,16 @@ class Passes(OwnWeights):
     - `double_backward`: name of node to the Hessian of the loss times its gradient, in the shape of the weight.
     - `patterns`: which units of ReLU and the like are active for which input (`bits.Patterns`: `agreement`,
       `distinct_units`, `distinct_inputs`).
-    - `jacobian`: gradient of the summed logits with respect to each input, `(batch, input size)`.
-    - `samples`: moments of the gradients of single inputs at each node (`samples.Samples`: `n`, `sums`).
-    - `kernel`: neural tangent kernel at each node, `(nodes, batch, batch)`.
+    - `jacobian`: gradient of the logits, summed over the batch and its classes, with respect to each input,
+      `(batch, input size)`.
+    - `samples`: means and variances, over the inputs of the batch, of the gradient that each of them gives at each
+      node, summed over its weights (`samples.Samples`: `n`, `sums`).
+    - `kernel`: neural tangent kernel at each node, `(nodes, batch, batch)`: scalar products of the gradients that two
+      inputs give.
     - `labels`, `classes`: class indices `(batch,)`, drawn with the seed where none were given; number of logits.
     - `feature_maps`: smallest eigenvalues of the correlations between channels, for the first input
       (`maps.FeatureMaps`).
-    - `masked`: patterns with half of the activations masked and layer norm for batch norm.
+    - `masked`: patterns as above, with half of the activations set to zero and layer norm in place of batch norm.
 
     With other weights or inputs:
 

@@ -1,9 +1,9 @@
 """Gradients of single inputs with respect to the weights, from what one forward and two backward passes recorded.
 
-If each input of the batch had a copy of a weight of its own, the gradient of input `i` is what the copy of input `i`
-receives. Without batch norm it is the gradient of that input's own loss. With batch norm it also holds what the input
-does to the loss of the others through their common statistics. These gradients add up to the gradient of the batch, so
-that one pass gives all of them.
+A sample is one of the gradients over which moments (mean, variance) are taken. Suppose that each input of the batch had
+its own copy of a weight. The gradient of input `i` is what copy `i` receives. Without batch norm it is the gradient of
+that input's own loss. With batch norm it also holds what the input does to the loss of the others through their common
+statistics. These gradients add up to the gradient of the batch, so that one pass gives all of them.
 """
 
 import itertools
@@ -119,8 +119,8 @@ class Samples:
     Args:
         n: number of samples.
         sums: for each of `MEASURES` its value at each node, `(nodes,)`.
-        kernel: `(nodes, n, n)`: scalar products of the samples' gradients of the summed logits at each node; empty
-            where it was not asked for, and where the samples are batches.
+        kernel: `(nodes, n, n)`, the neural tangent kernel of each node: scalar products of the gradients of the summed
+            logits of two inputs; empty where it was not asked for, and where the samples are batches.
     """
 
     n: int

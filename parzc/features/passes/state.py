@@ -125,6 +125,8 @@ def gaussian(like: Tensor, seed: int) -> Tensor:
 class Drawn:
     """Other initial weights for a network: what has two axes or more is drawn anew, biases are zero, norm scales one.
 
+    The network itself keeps its weights; what is returned is used in place of them.
+
     Draws are seeded by the name of the parameter, are made once, and serve several initialisations.
     """
 

@@ -38,7 +38,7 @@ RECTIFIERS: frozenset[Callable[..., Any]] = frozenset(
 
 
 class Recorder(TorchFunctionMode):
-    """Records each application of a weight while it is entered.
+    """Records each application of a weight; a context manager, inside which the network has to run.
 
     Args:
         network: whose parameters give the nodes their names.

@@ -1,5 +1,8 @@
 """Every zero-cost proxy, one family in each file, and the registry in which they are found by name.
 
+A zero-cost proxy is a number for an untrained network that should rise with the accuracy after training. A family is a
+group of proxies with common properties, such as the pass that they read.
+
 - `_info.py`: `ProxyInfo`, the record of one proxy; `_family.py`: `Family`, which registers proxies that have common
   defaults.
 - `_registry.py`: the proxies by name; `_references.py`: files and modules with proxies from outside the package.

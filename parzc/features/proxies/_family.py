@@ -30,7 +30,7 @@ class Defaults(TypedDict, total=False):
 
 
 class Fields(Defaults, total=False):
-    """The fields of `ProxyInfo` that one proxy may set."""
+    """The fields of `ProxyInfo` that one proxy may set, in addition to those of its family."""
 
     node_values: "Callable[[Passes], NodeValues] | None"
     block_values: "Callable[[Passes], NodeValues] | None"

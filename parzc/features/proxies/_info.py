@@ -32,19 +32,19 @@ class ProxyInfo:
         name: public name, in lower case; a variant of a formula has its own.
         meaning: one line for people, of 11 to 119 characters.
         source: paper and formula.
-        bigger_is_better: direction in which the paper expects accuracy to rise.
+        bigger_is_better: whether a bigger value should mean a higher accuracy, as the paper of the proxy has it.
         passes: the attributes of `Passes` that the functions read; nothing else of the network is looked at.
         inputs: `data` (the batch given), `first` (its first input), `gaussian` (standard normal inputs of its shape),
             `ones` (an input of ones), or `none`.
         labels: whether labels enter.
-        initialisation: `own` (the weights that the network has), `absolute` (their absolute values), `kaiming` or
-            `normal` (drawn anew, see `parzc.features.passes.state.Drawn`).
-        batch_norm: `batch` (statistics of the batch), `removed`, `layer norm` (in its place), or `-` where no
-            activation enters.
+        initialisation: with which weights the network runs: `own` (those that it has), `absolute` (their absolute
+            values), `kaiming` or `normal` (drawn anew, see `parzc.features.passes.state.Drawn`).
+        batch_norm: what batch norm does: `batch` (uses the statistics of the batch), `removed`, `layer norm` (stands in
+            its place), or `-` where the value depends on no activation.
         needs: what a network must have for the value to exist; networks without it get NaN and a reason.
         scale: `log` where values are natural logarithms.
-        elements: what a node's value is summed over, so that a mean can be formed: `weights`, `channels`, or `node`
-            where there is nothing to average.
+        elements: what a node's value is a sum over, so that an encoder can divide by their number: its `weights`, its
+            output `channels`, or `node` where it is no such sum.
         node_values: the value at each node, `(nodes,)`.
         block_values: the value at each primary block, `(blocks,)`, for the names in the pass `blocks`.
         network_value: the value of the network.

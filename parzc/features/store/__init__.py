@@ -1,8 +1,9 @@
 """The feature store: a folder of features that only grows, and the table that it is read into.
 
 - `record.py`: the features of one network. `table.py`: those of many, in columns; what rankers take.
-- `store.py`: `FeatureStore`, the folder. `manifest.py`: its configuration. `shard.py`: a table as the bytes of one
-  file. `index.py`: which file holds which architecture. `parquet.py`: export for other programs.
+- `store.py`: `FeatureStore`, the folder. `manifest.py`: its configuration. `shard.py`: a shard is one file of the store
+  that holds the features of some architectures. `index.py`: which shard holds which architecture. `parquet.py`: export
+  for other programs.
 """
 
 from parzc.features.store.manifest import FORMAT, MANIFEST

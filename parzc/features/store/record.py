@@ -16,10 +16,10 @@ class NodeFeatures:
     Args:
         nodes: names of the nodes, depth first from the input (`n` entries).
         kinds: sort of operation of each node, such as `conv2d`.
-        fields: `(n, 4)` integers: number of weight-bearing nodes on the longest path before the node, number of
-            weights, of output channels, and of multiply-accumulates for one input.
-        statistics: name to `(n,)` values, summed over the elements of each node (logarithms of the sum where the
-            statistic is kept in the log domain); NaN where `reasons` says why.
+        fields: `(n, 4)` integers, the columns `NODE_FIELDS`: depth (number of nodes on the longest path before this
+            one), number of weights, of output channels, and of multiply-accumulates for one input.
+        statistics: name to `(n,)` values, summed over the elements (`ProxyInfo.elements`) of each node; natural
+            logarithms of the sum where `ProxyInfo.scale` is `log`. NaN where `reasons` says why.
         blocks: names of the primary blocks whose values were asked for (`b` entries).
         block_statistics: name to `(b,)` values; a statistic that `reasons` lists is absent.
         scores: proxy name to the value of the network; NaN where `reasons` says why.

@@ -82,7 +82,7 @@ class FeatureStore:
 
         Args:
             path: folder, created if need be.
-            config: whatever fixes the numbers in addition to the definitions, as json values.
+            config: what fixes the numbers in addition to the definitions (space, task, batch, seed), as json values.
             definitions: proxy name to its definition, in the order of the columns.
             versions: of the software that adds to it, by name; recorded in addition to earlier ones.
 
@@ -137,7 +137,7 @@ class FeatureStore:
         self.manifest = manifest
 
     def append(self, table: FeatureTable, seconds: Mapping[str, float] | None = None) -> Path:
-        """Add the rows of `table` as one shard and return its path; rows that are in the store already stay once.
+        """Add the rows of `table` as one shard and return its path; an architecture that was there already counts once.
 
         Args:
             table: what to add.

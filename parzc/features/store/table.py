@@ -16,8 +16,11 @@ from parzc.features.store.record import NODE_FIELDS, NodeFeatures
 class FeatureTable:
     """The features of `n` networks with `m` nodes in all.
 
+    Networks have different numbers of nodes: the nodes of all stand in one column, one network behind the other, and
+    `offsets` says where each begins. A table of features holds no labels.
+
     Args:
-        archs: what each row is called (`n` entries).
+        archs: what each row is called (`n` entries), in a store the canonical architecture.
         offsets: `(n + 1,)`: the nodes of row `i` are `offsets[i]:offsets[i + 1]`.
         names: the different node names.
         node: `(m,)` index of each node's name in `names`; depth first within a row.

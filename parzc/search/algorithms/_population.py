@@ -50,7 +50,8 @@ class Population:
     def _points(self) -> NDArray[np.float64]:
         """All model inputs, `(n, columns)`, scaled so that a squared distance is a mean over them."""
         points: NDArray[np.float64] = self.inputs.columns(dtype=torch.float64).numpy()
-        return points / np.sqrt(max(points.shape[1], 1))
+        scaled: NDArray[np.float64] = points / np.sqrt(max(points.shape[1], 1))
+        return scaled
 
     def spread(
         self, candidates: Sequence[int], there: Sequence[int], n: int, fraction: float, rng: np.random.Generator

@@ -21,9 +21,9 @@ class Engine(Protocol):
     def run(self, work: Callable[[Chunk], R], chunks: Iterator[Chunk]) -> Generator[tuple[Chunk, R | Lost], None, None]:
         """Give each chunk with its result, as soon as there is one.
 
-        A worker gets its next chunk only when the caller has come back for more, so that of what the caller has not
-        kept yet there is never more than one chunk for each worker. `chunks` is asked again after it said that there
-        are no more, because the caller may have put chunks back that were lost.
+        A worker gets its next chunk only when the caller has come back for more. So a crash loses at most one chunk for
+        each worker of what the caller has not kept yet. `chunks` is asked again after it has ended, because the caller
+        may have put chunks back that were lost.
 
         Closing the generator stops what runs.
 
