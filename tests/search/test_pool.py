@@ -1,12 +1,16 @@
 """Candidates: none infeasible, none twice, and all of them where the space can be listed."""
 
+import time
+from types import MappingProxyType
+
 import numpy as np
+import psutil
 import pytest
 from choice_spaces import PLAIN, STAGED
 
 from parzc import InputError
-from parzc.datasets import get_space
-from parzc.search import Budget, Pool
+from parzc.datasets import Cost, Graph, Space, Task, get_space
+from parzc.search import Budget, Pool, Search
 from parzc.search.feasibility import resolved
 
 NB201 = get_space("nb201")
@@ -79,9 +83,9 @@ def test_a_space_that_cannot_be_listed_says_so():
     ("space", "budget", "proposals"),
     [
         (NB201, {"flops": "80%", "params": (8e4, 1.3e6)}, 4500),
-        (get_space("autoformer-tiny"), {"params": (5.4e6, 6.6e6), "flops": "90%"}, 3500),
+        (get_space("autoformer-tiny"), {"params": (5.4e6, 6.6e6), "flops": "90%"}, 3800),
         (get_space("transnas-macro"), {"flops": (5e8, 6e9)}, 1500),
-        (STAGED, {"params": (30, 700)}, 500),
+        (STAGED, {"params": (30, 700)}, 200),
     ],
     ids=lambda given: getattr(given, "name", ""),
 )
@@ -111,3 +115,36 @@ def test_no_proposal_is_infeasible_or_made_twice(space, budget, proposals):
         for bound in pool.budget.bounds:
             value = {"params": cost.params, "flops": cost.macs}[bound.quantity]
             assert bound.lower <= value <= bound.upper
+
+
+class Million(Space):
+    """A million architectures, written as numbers; even ones cost more."""
+
+    name = "million"
+    tasks = MappingProxyType({"none": Task("none", (1, 2, 2), 2)})
+    size = 10**9
+
+    def network(self, arch, task="", seed=0):
+        raise NotImplementedError
+
+    def graph(self, arch):  # noqa: ARG002
+        return Graph(("input", "output"), np.eye(2, k=1, dtype=bool))
+
+    def canonical(self, arch):
+        return arch
+
+    def cost(self, arch, task=""):  # noqa: ARG002
+        return Cost(int(arch), 2 - int(arch) % 2, 1)
+
+
+@pytest.mark.slow("a million candidates are counted")
+def test_a_search_among_a_million_candidates(tmp_path):
+    archs = [f"{number:07d}" for number in range(10**6)]
+    process = psutil.Process()
+    before, start = process.memory_info().rss, time.monotonic()
+    search = Search(Million(), archs=archs, algorithm="random", budget={"flops": 1, "params": 500_000}, folder=tmp_path)
+    trials = search.ask(8)
+    assert len({t.arch for t in trials}) == 8 and all(int(t.arch) % 2 and int(t.arch) <= 500_000 for t in trials)
+    candidates = search.pool().archs()
+    assert len(candidates) == 250_000 - 8 and candidates[:2] == ["0000001", "0000003"]
+    assert time.monotonic() - start < 60 and process.memory_info().rss - before < 2e9
