@@ -105,7 +105,8 @@ class Model:
         """Return targets in the unit of the labels: between those of trials along a line, beyond them by `unit`."""
         known, labels = self.scale
         within: NDArray[np.float64] = np.interp(targets, known, labels)
-        return within + self.unit * (np.maximum(targets - known[-1], 0) + np.minimum(targets - known[0], 0))
+        within += self.unit * (np.maximum(targets - known[-1], 0) + np.minimum(targets - known[0], 0))
+        return within
 
     def _covariance(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
         """Return the covariance of the labels of some of the rows, their noise included."""
