@@ -79,7 +79,9 @@ class Sampler(BaseSampler):
         settings: Mapping[str, Any] | None = None,
     ) -> None:
         self.space, self.seed, self.objectives = get_space(space), seed, tuple(objectives)
-        self.algorithm = get_algorithm(algorithm, **(settings or {})) if isinstance(algorithm, str) else algorithm
+        if isinstance(algorithm, str):
+            algorithm = get_algorithm(algorithm, self.objectives, **(settings or {}))
+        self.algorithm = algorithm
         kept = Path(folder) if folder else None
         evaluator = Evaluator(self.space, task, kept, features, self.algorithm.proxies(self.space), workers)
         self._pool, _ = candidates(self.space, budget, costs, task, archs, evaluator, False)

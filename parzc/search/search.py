@@ -90,8 +90,10 @@ class Search:
     ) -> None:
         self.space, self.seed = get_space(space), seed
         self.task = self.space.task(task).name
-        self.algorithm = get_algorithm(algorithm, **(settings or {})) if isinstance(algorithm, str) else algorithm
         self.objectives = tuple(objectives)
+        if isinstance(algorithm, str):
+            algorithm = get_algorithm(algorithm, self.objectives, **(settings or {}))
+        self.algorithm = algorithm
         home = Path(folder) if folder else None
         if home is not None:
             home.mkdir(parents=True, exist_ok=True)

@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -83,6 +84,42 @@ def test_only_the_top_is_printed_and_the_whole_is_written(folder, ranker, archs,
     assert ranking["rank"].tolist() == list(range(1, 13)) and ranking["arch"].tolist() == best
     np.testing.assert_allclose(ranking["score"], scores, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(ranking["std"], deviations, rtol=1e-5)
+
+
+def test_a_run_folder_stands_for_the_ranker_in_it(folder, archs_file, tmp_path):
+    shutil.copytree(folder, tmp_path / "run" / "ranker")
+    lines = printed("--ranker", tmp_path / "run", "--archs", archs_file).splitlines()
+    assert lines[0] == f"12 archs of nb201 ranked by {tmp_path}/run/ranker; bigger scores are better"
+    assert lines[1:] == printed("--ranker", folder, "--archs", archs_file).splitlines()[1:]
+
+
+def test_the_measured_part_of_a_table_is_ranked(folder, archs, csv_table, tmp_path):
+    whole = shipped("nb201")
+    store = FeatureStore.create(tmp_path / "store", whole.manifest["config"], whole.definitions)
+    functions = sorted({SPACE.canonical(arch) for arch in archs})[:20]
+    store.append(whole.read(functions))
+    known = [arch for arch in archs if SPACE.canonical(arch) in functions]
+    arguments = ["--table", csv_table, "--target", "cifar10_test", "--features", store.path]
+    lines = printed("--ranker", folder, *arguments, "--out", tmp_path / "ranking.csv").splitlines()
+    assert lines[0] == f"{len(known)} of 60 architectures of the table are measured; the others are left out"
+    assert sorted(pd.read_csv(tmp_path / "ranking.csv")["arch"]) == sorted(known)
+    assert any(f"on {len(known)} archs, any it was trained on included" in line for line in lines)
+
+
+def test_a_space_that_is_too_large_to_list_is_ranked_as_far_as_it_is_measured(
+    folder, ranker, archs, tmp_path, monkeypatch
+):
+    def too_many(_):
+        raise InputError("too many to list")
+
+    whole = shipped("nb201")
+    store = FeatureStore.create(tmp_path / "store", whole.manifest["config"], whole.definitions)
+    functions = sorted({SPACE.canonical(arch) for arch in archs})[:20]
+    store.append(whole.read(functions))
+    monkeypatch.setattr(type(SPACE), "archs", too_many)
+    lines = printed("--ranker", folder, "--features", store.path, "--top", 1).splitlines()
+    assert lines[0].startswith("20 archs of nb201 ranked by ")
+    assert lines[3].split()[1] == functions[int(np.argmax(ranker.predict(store.read(functions))))]
 
 
 def test_the_whole_space_is_ranked_where_nothing_else_is_given(folder, ranker):
@@ -265,6 +302,11 @@ def test_a_file_without_archs_is_refused(capsys, folder, tmp_path, content, sent
         (["--top", 0], "--top 0 prints nothing; give at least 1"),
         (["--suggest", -1], "--suggest -1 is not a number of archs; give 0 or more"),
         (["--out", "none/ranking.csv"], "--out none/ranking.csv is in a folder that does not exist; make it first"),
+        (["--out", "."], "--out . is a folder; name a file"),
+        (["--extract"], "--extract adds archs to a feature store; name its folder with --features, and the archs "),
+        (["--space", "nb999"], "there is no search space 'nb999'; choose one of nb201, "),
+        (["--space", "none.py:Name"], "there is no file "),
+        (["--space", "nb101"], "the ranker in "),
     ],
 )
 def test_bad_input_ends_with_one_sentence(capsys, folder, tmp_path, monkeypatch, arguments, sentence):

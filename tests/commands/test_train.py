@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from parzc.errors import InputError
 from parzc.evaluation import importance
 from parzc.evaluation.baselines import BASELINES
 from parzc.evaluation.protocol import METRICS
-from parzc.features import shipped
+from parzc.features import FeatureStore, shipped
 from parzc.ranker import Ranker
 
 SPACE = get_space("nb201")
@@ -246,7 +247,7 @@ def test_too_few_labels_for_importances_do_not_stop_a_run(options, tmp_path):
 def refused(capsys, *arguments):
     """Run the command on bad input and return its one sentence."""
     with pytest.raises(SystemExit) as caught:
-        train.main([*map(str, arguments), "--workers", "1"])
+        train.main(["--workers", "1", *map(str, arguments)])
     assert caught.value.code == 2
     error = capsys.readouterr().err
     assert error.startswith("error: ") and error.count("\n") == 1 and error.endswith("\n")
@@ -261,6 +262,9 @@ def refused(capsys, *arguments):
         (["--samples", 51], "cannot label 51 of 60 architectures; choose from 2 to 50"),
         (["--samples", 1], "cannot label 1 of 60 architectures; choose from 2 to 50"),
         (["--seeds", 0], "--seeds 0 leaves nothing to run; give at least 1"),
+        (["--workers", 0], "--workers 0 is not a number of processes; give at least 1"),
+        (["--workers", -1], "--workers -1 is not a number of processes; give at least 1"),
+        (["--encoder", "gcn"], "--encoder gcn cannot be used with --preset quick; take --preset paper, or leave "),
         (["--tune", -1], "--tune -1 is not a number of trials; give 0 or more"),
         (["--table", "none.csv"], "there is no file none.csv; correct the path, or name an embedded table of nb201: "),
         (["--target", "svhn"], "has no label column 'svhn'; label columns there: cifar10_valid, cifar10_test"),
@@ -272,6 +276,89 @@ def refused(capsys, *arguments):
 def test_bad_input_ends_with_one_sentence(capsys, options, tmp_path, change, sentence):
     assert sentence in refused(capsys, *options, "--out", tmp_path / "run", *change)
     assert not (tmp_path / "run").exists()
+
+
+def part_of_the_features(path, functions, **changes):
+    """Write a store of some functions, with what is shipped of them; changes are new columns of the table."""
+    whole = shipped("nb201")
+    store = FeatureStore.create(path, whole.manifest["config"], whole.definitions)
+    store.append(replace(whole.read(functions), **changes))
+    return store
+
+
+@pytest.mark.usefixtures("few_baselines")
+def test_the_measured_part_of_a_table_is_used(options, archs, tmp_path):
+    functions = sorted({SPACE.canonical(arch) for arch in archs})[:40]
+    store = part_of_the_features(tmp_path / "store", functions)
+    known = [arch for arch in archs if SPACE.canonical(arch) in functions]
+    arguments = ["--seeds", 1, "--samples", 15, "--features", store.path, "--out", tmp_path / "run"]
+    text = printed(*options, *arguments)
+    note = f"{len(known)} of 60 architectures of the table are measured; the others are left out"
+    assert text.splitlines()[1] == note and 40 <= len(known) < 60
+    assert f"15 labelled archs, {len(known) - 15} test archs" in text
+    assert sorted(pd.read_csv(tmp_path / "run" / "ranking.csv")["arch"]) == sorted(known)
+
+
+def test_too_few_measured_architectures_are_refused(capsys, options, archs, tmp_path):
+    functions = sorted({SPACE.canonical(arch) for arch in archs})[:15]
+    store = part_of_the_features(tmp_path / "store", functions)
+    measured = sum(SPACE.canonical(arch) in functions for arch in archs)
+    error = refused(capsys, *options, "--features", store.path)
+    assert error == f"cannot label 20 of {measured} architectures; choose from 2 to {measured - 10}"
+    other = next(arch for arch in shipped("nb201").archs if arch not in {SPACE.canonical(arch) for arch in archs})
+    store = part_of_the_features(tmp_path / "other", [other])
+    assert refused(capsys, *options, "--features", store.path) == (
+        f"none of the 60 architectures of the table is measured in {store.path}; measure them with "
+        f"python -m parzc.features nb201 {store.path} --archs ARCHS.txt"
+    )
+
+
+def test_features_of_another_space_are_refused(capsys, options, tmp_path):
+    store = FeatureStore.create(tmp_path / "store", {"space": "nb101"}, {})
+    sentence = f"{store.path} holds features of nb101; give features of nb201 with --features"
+    assert refused(capsys, *options, "--features", store.path) == sentence
+
+
+def test_what_a_preset_reads_and_features_lack_is_named_with_the_command_that_adds_it(capsys, options, archs, tmp_path):
+    functions = sorted({SPACE.canonical(arch) for arch in archs})
+    whole = shipped("nb201").read(functions)
+    store = part_of_the_features(
+        tmp_path / "store", functions, statistics={"snip": whole.statistics["snip"]}, block_statistics={}
+    )
+    error = refused(capsys, *options, "--preset", "paper", "--features", store.path)
+    assert error == (
+        f"the features in {store.path} lack the statistics grad_norm, synflow, which the preset 'paper' reads; a store "
+        "keeps the proxies that it began with, so measure the architectures into another folder: "
+        f"python -m parzc.features archs {store.path} > ARCHS.txt, then "
+        "python -m parzc.features nb201 OTHER --archs ARCHS.txt --for paper"
+    )
+    error = refused(capsys, *options, "--preset", "default", "--features", store.path)
+    assert "lack the statistics grad_norm, fisher, l2_norm, synflow, synflow_bn and the block statistics" in error
+    assert error.endswith("--for default")
+
+
+def test_a_node_without_a_slot_is_named_before_the_training(capsys, options, tmp_path, monkeypatch):
+    slots = tuple(slot for slot in SPACE.slots if slot.name not in ("stem.0", "classifier"))
+    assert len(slots) == len(SPACE.slots) - 2
+    monkeypatch.setattr(type(SPACE), "slots", slots)
+    assert refused(capsys, *options, "--out", tmp_path / "run") == (
+        "the node 'classifier' fills no slot of the space nb201; add Slot('classifier', ...) to its slots, and one for "
+        "each of 1 others: what is measured stays valid"
+    )
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.usefixtures("few_baselines")
+def test_proxies_without_values_are_said(options, archs, tmp_path):
+    functions = sorted({SPACE.canonical(arch) for arch in archs})
+    whole = shipped("nb201").read(functions)
+    missing = np.full(len(functions), np.nan)
+    scores = {name: missing if name == "nwot" else values for name, values in whole.scores.items()}
+    reasons = {arch: {"nwot": "the network has no ReLU"} for arch in functions}
+    store = part_of_the_features(tmp_path / "store", functions, scores=scores, reasons=reasons)
+    text = printed(*options, "--seeds", 1, "--samples", 9, "--features", store.path, "--out", tmp_path / "run")
+    count = len(functions)
+    assert text.splitlines()[1] == f"no value for {count} of {count} architectures (the network has no ReLU): nwot"
 
 
 def test_the_protocol_of_the_paper_needs_validation_accuracies(capsys, tmp_path, archs, options):
@@ -321,6 +408,11 @@ def test_values_of_a_config_are_checked_like_options(capsys, tmp_path):
     assert refused(capsys, "--config", path) == "there is no protocol 'own'; choose one of honest, paper"
     path.write_text(json.dumps({"config": GOOD | {"seeds": 0}}))
     assert refused(capsys, "--config", path) == "--seeds 0 leaves nothing to run; give at least 1"
+
+
+def test_a_run_folder_stands_for_its_config(capsys, run):
+    error = refused(capsys, "--config", run[0], "--samples", 55)
+    assert error == "cannot label 55 of 60 architectures; choose from 2 to 50"
 
 
 def test_a_config_that_is_not_there_is_refused(capsys, tmp_path):

@@ -143,7 +143,13 @@ def test_default_reads_the_architecture_encoding_in_all_spaces_but_nb201(space):
 def test_the_variants_of_default_differ_in_three_fields():
     others = ("gaussian_process", "random_forest", "architecture_process", "architecture_forest")
     expected = replace(PRESETS["default"], arch_encoding=True, others=others, mixer_weight=0.1)
-    assert ARCHITECTURE_VARIANTS["default"] == expected and set(ARCHITECTURE_VARIANTS) == {"default"}
+    assert ARCHITECTURE_VARIANTS["default"] == expected and set(ARCHITECTURE_VARIANTS) == {"default", "search"}
+
+
+def test_a_search_uses_the_gaussian_process_of_default_alone():
+    expected = replace(PRESETS["default"], mixers=0, others=("gaussian_process",))
+    assert PRESETS["search"] == expected
+    assert ARCHITECTURE_VARIANTS["search"] == replace(expected, arch_encoding=True)
 
 
 def test_networks_of_no_known_space_have_no_architecture_encoding():

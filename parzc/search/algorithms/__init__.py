@@ -1,6 +1,7 @@
 """The search algorithms by name: a new one is a file here and one line in `ALGORITHMS`."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from inspect import signature
 from types import MappingProxyType
 from typing import Any
 
@@ -19,8 +20,13 @@ ALGORITHMS: Mapping[str, type[Algorithm]] = MappingProxyType(
 """Name to algorithm; the default comes first."""
 
 
-def get_algorithm(name: str, **settings: Any) -> Algorithm:
+def get_algorithm(name: str, objectives: Sequence[str] = (), /, **settings: Any) -> Algorithm:
     """Return the algorithm called `name` with the settings that its class documents.
+
+    Args:
+        name: in `ALGORITHMS`.
+        objectives: of the search, which are handed to an algorithm that looks at more than the accuracy.
+        settings: of the algorithm.
 
     Raises:
         InputError: if there is no such algorithm, or it has no such setting.
@@ -28,6 +34,8 @@ def get_algorithm(name: str, **settings: Any) -> Algorithm:
     if name not in ALGORITHMS:
         raise InputError(f"there is no search algorithm '{name}'; choose one of {', '.join(ALGORITHMS)}")
     kind: Any = ALGORITHMS[name]
+    if objectives and "objectives" in signature(kind).parameters:
+        settings.setdefault("objectives", tuple(objectives))
     try:
         algorithm: Algorithm = kind(**settings)
     except TypeError:

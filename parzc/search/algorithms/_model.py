@@ -104,9 +104,9 @@ class Model:
     def in_labels(self, targets: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return targets in the unit of the labels: between those of trials along a line, beyond them by `unit`."""
         known, labels = self.scale
-        within: NDArray[np.float64] = np.interp(targets, known, labels)
-        within += self.unit * (np.maximum(targets - known[-1], 0) + np.minimum(targets - known[0], 0))
-        return within
+        beyond = np.maximum(targets - known[-1], 0) + np.minimum(targets - known[0], 0)
+        values: NDArray[np.float64] = np.interp(targets, known, labels) + self.unit * beyond
+        return values
 
     def _covariance(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
         """Return the covariance of the labels of some of the rows, their noise included."""

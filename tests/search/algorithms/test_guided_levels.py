@@ -8,6 +8,7 @@ from searched_tables import trial_of
 
 from parzc.datasets import get_space, load_table
 from parzc.errors import InputError
+from parzc.search.algorithms import get_algorithm
 from parzc.search.algorithms._hypervolume import Front
 from parzc.search.algorithms._model import fitted, levels
 from parzc.search.algorithms._population import Population
@@ -115,3 +116,5 @@ def test_objectives_are_checked():
     for objectives in (("flops",), ("accuracy", "flops", "params"), ()):
         with pytest.raises(InputError, match=r"^guided search cannot have the objectives .*; give accuracy, or acc"):
             Guided(objectives=objectives)
+    assert get_algorithm("guided", ("accuracy", "params")).objectives == ("accuracy", "params")
+    assert get_algorithm("local", ("accuracy", "params")).starts == 10
