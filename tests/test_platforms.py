@@ -48,9 +48,9 @@ for module in pkgutil.walk_packages(parzc.__path__, "parzc."):
 assert not Hide.names & set(sys.modules), Hide.names & set(sys.modules)
 
 from parzc.features import ExtractionConfig, FeatureStore, build_store
-from parzc.tuning.sharing import _machine
+from parzc.tuning.owners import machine
 
-assert _machine()
+assert machine()
 store = build_store(sys.argv[1], ExtractionConfig("nb201", batch=2, proxies=("params", "l2_norm")), sys.argv[2:], 1)
 assert not hasattr(sys.modules["filelock"], "fcntl") and not sys.modules["filelock"].has_fcntl
 print(len(FeatureStore.open(sys.argv[1]).read()), len([n for n in sys.modules if n.startswith("parzc.")]))

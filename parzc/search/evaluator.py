@@ -4,8 +4,10 @@ Features that come with the space, or a store that is given, are read and never 
 they were, and kept in a store of the search.
 """
 
+import shutil
 import tempfile
 import time
+import weakref
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -60,7 +62,6 @@ class Evaluator:
         self.space, self.workers, self.engine, self.progress = space, workers, engine, progress
         self.known = _known_store(space, features)
         self._task, self._proxies, self._folder = space.task(task).name, tuple(proxies), folder
-        self._temporary: tempfile.TemporaryDirectory[str] | None = None
         self._own: FeatureStore | None = None
         self._each: float | None = None
         self.failed: dict[str, str] = {}
@@ -146,11 +147,10 @@ class Evaluator:
 
     @property
     def _path(self) -> Path:
-        if self._folder is not None:
-            return self._folder
-        if self._temporary is None:
-            self._temporary = tempfile.TemporaryDirectory(prefix="parzc-features-")
-        return Path(self._temporary.name)
+        if self._folder is None:
+            self._folder = Path(tempfile.mkdtemp(prefix="parzc-features-"))
+            weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
+        return self._folder
 
     def _config(self) -> ExtractionConfig:
         """Return how to measure: as the store that is read was made, if there is one."""

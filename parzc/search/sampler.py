@@ -97,23 +97,31 @@ class Sampler(BaseSampler):
         self._lock = threading.Lock()
 
     def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
-        """Write who works on the trial, so that others do not wait for it if the process dies."""
+        """Choose the architecture of a trial, after those of all earlier ones."""
+        # So that others do not wait for it if the process dies.
         study._storage.set_trial_user_attr(trial._trial_id, "owner", owner_of_process())
-
-    def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        """Choose the architecture of a trial, and return its decisions."""
         self._await_turn(study, trial)
         with self._lock:
             arch = self._given(trial) or self._chosen(study, trial)
             study._storage.set_trial_user_attr(trial._trial_id, "arch", arch)
-        return dict(parameters_of(self.space, arch)[1])
+        trial.user_attrs["arch"] = arch  # this is what the trial of the objective shows
+
+    def infer_relative_search_space(
+        self,
+        study: optuna.Study,  # noqa: ARG002
+        trial: FrozenTrial,
+    ) -> dict[str, BaseDistribution]:
+        """Return the decisions of the architecture of a trial."""
+        return dict(parameters_of(self.space, trial.user_attrs["arch"])[1])
 
     def sample_relative(
-        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+        self,
+        study: optuna.Study,  # noqa: ARG002
+        trial: FrozenTrial,
+        search_space: dict[str, BaseDistribution],
     ) -> dict[str, Any]:
         """Return the choices of the architecture of a trial."""
-        arch = study._storage.get_trial(trial._trial_id).user_attrs["arch"]
-        chosen = parameters_of(self.space, arch)[0]
+        chosen = parameters_of(self.space, trial.user_attrs["arch"])[0]
         return {name: chosen[name] for name in search_space}
 
     def sample_independent(

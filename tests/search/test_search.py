@@ -67,7 +67,7 @@ def test_so_many_trainings_and_no_more():
     numbers = [one.tell(trial, 1.0).number for trial in one.until(7, batch=3)]
     assert numbers == list(range(1, 8)) and len(one.history) == 8
     assert one.ask(2, trainings=7) == [] and len(one.ask(2, trainings=8)) == 1
-    with pytest.raises(InputError, match="trial 8 has no value; end each trial with tell or fail"):
+    with pytest.raises(InputError, match="trial 8 has no value; end each trial with `tell` or `fail`"):
         list(one.until(8))
 
 
