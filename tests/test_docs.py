@@ -97,7 +97,8 @@ def exists(name: str) -> bool:
 def test_scripts_named_in_the_pages_exist():
     named = {script for page in PAGES for script in re.findall(r"python ((?:\w+/)*\w+\.py)", page.read_text("utf-8"))}
     assert {"train.py", "evaluate.py"} <= named
-    assert [script for script in sorted(named) if not (ROOT / script).is_file()] == []
+    # What is called my_... stands for a file of the reader.
+    assert [script for script in sorted(named) if not ((ROOT / script).is_file() or script.startswith("my_"))] == []
 
 
 def test_the_table_of_spaces_is_the_generated_one():

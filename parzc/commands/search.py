@@ -47,7 +47,8 @@ def run(config: SearchConfig) -> None:
             folder.write_report()
     for line in folder.closing():
         print(line)
-    print(f"written to {out}: {', '.join(sorted(path.name for path in out.iterdir()))}")
+    names = sorted(path.name for path in out.iterdir() if not path.name.startswith("."))
+    print(f"written to {out}: {', '.join(names)}")
     print(f"{time.perf_counter() - start:.0f} s")
 
 
