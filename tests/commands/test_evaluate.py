@@ -303,7 +303,7 @@ def test_a_file_without_archs_is_refused(capsys, folder, tmp_path, content, sent
         (["--suggest", -1], "--suggest -1 is not a number of archs; give 0 or more"),
         (["--out", "none/ranking.csv"], "--out none/ranking.csv is in a folder that does not exist; make it first"),
         (["--out", "."], "--out . is a folder; name a file"),
-        (["--extract"], "--extract adds archs to a feature store; name its folder with --features, and the archs "),
+        (["--extract"], "--extract adds archs to a feature store; name its folder with --features, and --archs or "),
         (["--space", "nb999"], "there is no search space 'nb999'; choose one of nb201, "),
         (["--space", "none.py:Name"], "there is no file "),
         (["--space", "nb101"], "the ranker in "),
