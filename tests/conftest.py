@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
-from helpers import PRESET_SETTINGS, fitted
+from helpers import fitted
 from made_rows import block_rows, row, rows  # noqa: F401  # fixtures
 
 from parzc.ranker.presets import PRESETS
@@ -33,9 +33,8 @@ def paper():
 @pytest.fixture(params=PRESETS)
 def either(request):
     """The fitted ranker of each preset."""
-    if request.param not in PRESET_SETTINGS:
-        return fitted(request.param)
-    return request.getfixturevalue({"default": "ranker", "paper": "paper"}[request.param])
+    shared = {"default": "ranker", "paper": "paper"}
+    return request.getfixturevalue(shared[request.param]) if request.param in shared else fitted(request.param)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

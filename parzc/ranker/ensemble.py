@@ -44,7 +44,7 @@ class Ensemble:
         members_: the mixers, then the others.
         weights_: `(1 + others,)` ensemble weights, of sum 1: first that of all mixers together, then that of each other
             member; `(others,)` without mixers.
-        targets_: `(labelled,)` labels of the last fit after the target transform that was chosen.
+        targets_: `(labelled,)` labels of the last fit after the target transform that was chosen; empty after loading.
         offset_, scale_: `(members + 1,)` mean and standard deviation of the scores of each member (each mixer counts
             here), and last of their weighted sum, over the networks that they were standardised on.
     """
@@ -54,7 +54,7 @@ class Ensemble:
         self.others_ = other_members(preset, shapes)
         self.weights_ = first_weights(preset, len(self.others_))
         self.members_: list[Member[Any]] = []
-        self.targets_ = torch.zeros(labelled, dtype=torch.float64)
+        self.targets_ = torch.zeros(0, dtype=torch.float64)
         self.offset_, self.scale_ = np.zeros(0), np.ones(0)
 
     def fit(self, inputs: Inputs, labels: Array, pool: Inputs, warm_start: WarmStart) -> "Ensemble":

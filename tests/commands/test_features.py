@@ -124,7 +124,8 @@ def test_a_sample_that_cannot_be_drawn_is_refused(capsys, tmp_path, n):
 
 def test_an_unknown_space_is_refused(capsys, tmp_path):
     error = refused(capsys, "nb999", tmp_path / "store")
-    assert error == f"there is no search space 'nb999'; choose one of {', '.join(list_spaces())}"
+    known = ", ".join(list_spaces())
+    assert error == f"there is no search space 'nb999'; choose one of {known}, or give path/to/file.py:Name"
 
 
 def test_the_bad_line_is_named(capsys, archs, tmp_path):
@@ -159,10 +160,10 @@ def test_debug_shows_the_error(tmp_path):
 
 
 def test_what_failed_is_said_and_ends_with_status_1(archs, tmp_path, capsys, monkeypatch):
-    def extract(self, arch):
+    def extract(self, space, arch):
         if arch == POOL:
             raise RuntimeError("too big")
-        return original(self, arch)
+        return original(self, space, arch)
 
     original = Extraction._extract
     monkeypatch.setattr(Extraction, "_extract", extract)

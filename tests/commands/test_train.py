@@ -258,7 +258,7 @@ def refused(capsys, *arguments):
     ("change", "sentence"),
     [
         (["--space", "nb999"], "there is no search space 'nb999'; choose one of nb201"),
-        (["--preset", "best"], "there is no preset 'best'; choose one of default, paper, quick"),
+        (["--preset", "best"], "there is no preset 'best'; choose one of default, paper, search, quick"),
         (["--samples", 51], "cannot label 51 of 60 architectures; choose from 2 to 50"),
         (["--samples", 1], "cannot label 1 of 60 architectures; choose from 2 to 50"),
         (["--seeds", 0], "--seeds 0 leaves nothing to run; give at least 1"),
@@ -455,7 +455,7 @@ def test_the_script_runs_from_anywhere(tmp_path):
     command = [sys.executable, str(ROOT / "train.py"), "--preset", "best"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment, check=False)
     assert done.returncode == 2
-    assert done.stderr.splitlines()[-1] == "error: there is no preset 'best'; choose one of default, paper"
+    assert done.stderr.splitlines()[-1] == "error: there is no preset 'best'; choose one of default, paper, search"
     assert "Traceback" not in done.stderr and done.stdout == ""
 
 

@@ -73,7 +73,7 @@ def _row(nodes, rng):
 
 TABLE, LABELS = table(110)
 TRAIN, TEST = TABLE[:50], TABLE[50:]
-PRESET_SETTINGS = {"default": SMALL, "paper": SMALL_PAPER}
+PRESET_SETTINGS = {"default": SMALL, "paper": SMALL_PAPER, "search": {}}
 
 
 def fitted(preset="default", seed=0, space="nb201", **changes):
