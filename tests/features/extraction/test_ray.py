@@ -86,7 +86,7 @@ main(["nb201", sys.argv[1], "--archs", sys.argv[2], "--batch", "2", "--proxies",
 def test_a_ray_is_started_where_no_address_is_given(reference, tmp_path):
     (tmp_path / "archs.txt").write_text("\n".join(ARCHS[:40]))
     printed = run("-c", COMMAND, str(tmp_path / "store"), str(tmp_path / "archs.txt"))
-    assert printed.splitlines()[-1] == f"40 different functions in {tmp_path / 'store'}"
+    assert f"40 different functions in {tmp_path / 'store'}" in printed.splitlines()
     assert same(FeatureStore.open(tmp_path / "store").read(), reference.read(ARCHS[:40]))
 
 
