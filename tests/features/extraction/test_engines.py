@@ -132,8 +132,10 @@ def _slowly(n):
 
 def test_processes_start_side_by_side():
     """Also where the work is too much for the buffer of a pipe."""
+    start = time.time()
     begun = [began for _, (_, began) in LocalEngine(2).run(Began(), Stack([["a"], ["b"]]))]
-    assert abs(begun[0] - begun[1]) < 1.0
+    # One after the other they would be as far apart as it takes one to start, however busy the machine is.
+    assert abs(begun[0] - begun[1]) < 0.7 * (min(begun) - start)
 
 
 class Began:
