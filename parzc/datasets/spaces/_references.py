@@ -44,7 +44,7 @@ def findable(space: "Space") -> str:
     reference = space.reference
     if not reference:
         raise InputError(
-            f"no other process can find the space '{space.name}', which is defined in this session alone; write it "
+            f"no other process can find the space '{space.name}', which is defined in this process alone; write it "
             "into a file, at the top level, and give path/to/file.py:Name, or work with 1 worker of this machine"
         )
     return reference
