@@ -25,11 +25,12 @@ from typing import Any
 import numpy as np
 import optuna
 from _records import RESULTS, machine, read, write
+from _searching import queries
 
 from parzc.datasets import Space, get_space
 from parzc.search.algorithms import Algorithm, get_algorithm
 from parzc.search.evaluator import Evaluator
-from parzc.search.history import COMPLETE, History, Trial
+from parzc.search.history import History
 from parzc.search.pool import Pool
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "search_digits"
@@ -120,7 +121,7 @@ def measured(space: Space, archs: list[str]) -> Pool:
 def add(path: Path, pool: Pool, values: Mapping[str, float], name: str, seed: int) -> None:
     """Run one method with one seed, and write what it found into the record."""
     start = time.perf_counter()
-    asked = search(METHODS[name](), pool, values, seed)
+    asked = list(queries(METHODS[name](), pool, values, TRAININGS, seed))
     record = read(path)
     record["best"] = max(values.values())
     entry: dict[str, Any] = record.setdefault("results", {}).setdefault(name, {})
@@ -133,17 +134,6 @@ def add(path: Path, pool: Pool, values: Mapping[str, float], name: str, seed: in
     write(path, record)
     seconds = time.perf_counter() - start
     print(f"{name}, seed {seed}: best {found[-1]:.2f}, rank {entry['rank'][-1]}, {seconds:.0f} s", flush=True)
-
-
-def search(algorithm: Algorithm, pool: Pool, values: Mapping[str, float], seed: int) -> list[str]:
-    """Return the networks that an algorithm asks for, one after another, as a search does without a study."""
-    history = History()
-    while len(history) < TRAININGS:
-        rng = np.random.default_rng([seed, len(history)])
-        (arch,) = algorithm.ask(history, pool.without(history.functions), 1, rng)
-        trial = Trial(len(history), arch, pool.space.canonical(arch), COMPLETE, values[arch])
-        history = History([*history.trials, trial])
-    return [trial.arch for trial in history.trials]
 
 
 if __name__ == "__main__":
