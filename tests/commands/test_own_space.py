@@ -15,6 +15,7 @@ from parzc.datasets.spaces import _registry
 from parzc.evaluation import importance
 from parzc.evaluation.baselines import BASELINES
 from parzc.features import FeatureStore
+from parzc.ranker import Ranker
 
 SOURCE = """
 from torch import nn
@@ -35,12 +36,17 @@ space = Choices(build, CHOICES, name="outside", input_shape=(3, 8, 8), classes=4
 MEASURED = 30
 
 
+def few_epochs(config, space, _out, seed):
+    return Ranker(config.preset, space, seed, {"training.epochs": 3})
+
+
 @pytest.fixture(scope="module", autouse=True)
 def few_others():
-    """One baseline, and node importances of one statistic and seed: the others take seconds and change nothing else."""
+    """Few epochs, one baseline, importances of one statistic and seed: more takes seconds and changes nothing else."""
     with pytest.MonkeyPatch.context() as patch:
         one = partial(importance.node_importance, statistics=("snip",), seeds=(42,))
         patch.setattr(_run_folder, "node_importance", one)
+        patch.setattr(train, "_ranker", few_epochs)
         patch.setattr("parzc.evaluation.tabular.BASELINES", {"gaussian_process": BASELINES["gaussian_process"]})
         yield
 
