@@ -195,6 +195,7 @@ def test_an_interrupted_search_goes_on_with_the_same_trials(made, tmp_path, how)
     ]
 
 
+@pytest.mark.slow("two commands start, and train eight networks")
 @POSIX
 def test_two_workers_share_a_search(made, tmp_path):
     arguments = made("slow0.3", "--trainings", "8", "--jobs", "2")

@@ -90,6 +90,7 @@ def test_the_folder_holds_the_trials(run):
     assert len(record["kendall"]["values"]) == len(record["calibration_error"]["values"]) == 2
 
 
+@pytest.mark.slow("three commands tune and train")
 def test_the_same_command_resumes_and_another_storage_repeats_it(run, options, tmp_path, monkeypatch, capsys):
     out, _ = run
     ranking = (out / "ranking.csv").read_bytes()

@@ -96,6 +96,7 @@ def test_other_seeds_are_other_splits(data, result):
     assert (again.importances["fisher"][0] == result.importances["fisher"][2]).all()
 
 
+@pytest.mark.slow("two worker processes start")
 def test_the_number_of_workers_does_not_matter(data, result):
     lines = []
     parallel = node_importance(*data, SLOTS, seeds=(42, 0, 1), workers=2, progress=lines.append)

@@ -34,6 +34,7 @@ def test_the_space_is_large_enough_to_search():
     assert get_space(f"{FOLDER / 'space.py'}:space").size == 10368
 
 
+@pytest.mark.slow("a network is trained, twice")
 def test_the_command_of_the_readme_trains(tmp_path):
     words, train = command()
     words[words.index(train)] = train = f"{train} --epochs 2"

@@ -90,7 +90,10 @@ def check(folder, trainings, kills, algorithm="random"):
     assert len(log(folder, "begun")) - trainings <= kills
 
 
-@pytest.mark.parametrize(("algorithm", "batch"), [("random", 1), ("evolution", 4)])
+@pytest.mark.parametrize(
+    ("algorithm", "batch"),
+    [("random", 1), pytest.param("evolution", 4, marks=pytest.mark.slow("seven workers start, one after another"))],
+)
 def test_a_search_that_was_killed_ends_as_one_that_was_not(tmp_path, begin, algorithm, batch):
     folder, whole, rng = tmp_path / "killed", tmp_path / "whole", random.Random(batch)
     begin(whole, 14, batch, 0.01, algorithm).wait()

@@ -83,6 +83,7 @@ def begin(server):
             process.kill()
 
 
+@pytest.mark.slow("four processes start")
 def test_four_processes_finish_as_many_trials_as_are_wanted(tmp_path, begin):
     path = tmp_path / "journal"
     four = [begin(path, 10) for _ in range(4)]

@@ -114,6 +114,7 @@ def test_a_worker_that_grows_is_replaced_and_one_that_had_much_to_do_is_not():
     assert len(busy) == 1 and busy == set(growing[:4]) and len({*growing, *busy}) == 2
 
 
+@pytest.mark.slow("worker processes start, end and start again")
 def test_a_worker_that_ended_for_want_of_work_begins_anew(monkeypatch):
     monkeypatch.setattr(local, "IDLE", 0.5)
     worker = _Worker(Upper())
