@@ -127,8 +127,8 @@ class TrainingFreeSearch:
         if own is not None:
             return own
         self._look_up(archs)
-        width = max((len(row) for row in self._rows.values()), default=1)
-        return np.stack([self._rows.get(arch, np.full(width, np.nan)) for arch in archs])
+        missing = np.full(len(next(iter(self._rows.values()), (0.0,))), np.nan)
+        return np.stack([self._rows.get(arch, missing) for arch in archs])
 
     def _look_up(self, archs: Sequence[str]) -> None:
         """Read or measure what is not known yet; everything at once where all candidates are measured already."""
