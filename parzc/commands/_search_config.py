@@ -148,8 +148,8 @@ def parser(algorithms: tuple[str, ...]) -> argparse.ArgumentParser:
     add(
         "--score",
         default="",
-        help="make this large and train nothing: a proxy, several joined as in nwot+synflow, az_nas, or the folder of a "
-        "ranker; accuracies of a table are shown and never searched on",
+        help="make this large and train nothing: a proxy, several joined as in nwot+synflow, az_nas, or the folder of "
+        "a ranker; accuracies of a table are shown and never searched on",
     )
     add(
         "--evaluations",

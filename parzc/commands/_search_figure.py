@@ -90,9 +90,7 @@ def _title(record: Mapping[str, Any], runs: Sequence[Trials], unit: str) -> str:
     return f"{what}: best {np.nanmean(best):.5g}{spread} in {count} {unit}{'s' * (count != 1)}"
 
 
-def _draw_curves(
-    axis: Axes, runs: Sequence[Trials], places: Sequence[Curve], report: str | None, unit: str
-) -> None:
+def _draw_curves(axis: Axes, runs: Sequence[Trials], places: Sequence[Curve], report: str | None, unit: str) -> None:
     """Draw values and the best so far of one seed, or of each seed and their mean, over `places` (one per trial)."""
     if not runs:
         return

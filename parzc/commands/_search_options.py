@@ -22,7 +22,8 @@ def trained_options(given: Mapping[str, Any]) -> dict[str, Any]:
     """
     if given["evaluations"]:
         raise InputError(
-            f"--evaluations {given['evaluations']} is for searches by a score; name one with --score, or give --trainings"
+            f"--evaluations {given['evaluations']} is for searches by a score; name one with --score, or give "
+            "--trainings"
         )
     trainings = TRAININGS if given["trainings"] is None else given["trainings"]
     batch = 1 if given["batch"] is None else given["batch"]
@@ -35,7 +36,8 @@ def scored_options(given: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         InputError: if an option is for searches that train, or cannot be used with the algorithm.
     """
-    wrong = [name for name in OF_TRAININGS if given[name] not in (None, "", 0, 0.0) and (name, given[name]) != ("jobs", 1)]
+    unset = {"trainings": None, "train": "", "seconds": "", "storage": "", "jobs": 1}
+    wrong = [name for name in OF_TRAININGS if given[name] != unset.get(name, 0)]
     if wrong:
         option = wrong[0].replace("_", "-")
         raise InputError(f"--{option} is for searches that train, and --score trains nothing; leave one of them away")

@@ -162,8 +162,8 @@ def _check_proxy(name: str, score: str) -> None:
     near = difflib.get_close_matches(name, [*known, *AGGREGATIONS], 1)
     hint = f"; do you mean '{near[0]}'?" if near else ""
     raise InputError(
-        f"there is no score '{name[:100]}'; give a proxy, several joined with {JOIN}, {', '.join(AGGREGATIONS)}, or the "
-        f"folder of a ranker{hint}"
+        f"there is no score '{name[:100]}'; give a proxy, several joined with {JOIN}, {', '.join(AGGREGATIONS)}, or "
+        f"the folder of a ranker{hint}"
     )
 
 

@@ -16,7 +16,6 @@ from parzc.search.algorithms import Algorithm, get_algorithm
 from parzc.search.budgets import Budget, Given, Measure
 from parzc.search.evaluator import Evaluator
 from parzc.search.history import COMPLETE, FAILED, History, Trial
-from parzc.search.pool import Pool
 from parzc.search.scores import Rows, Score, get_score
 from parzc.search.start import candidates
 
@@ -35,13 +34,13 @@ class TrainingFreeSearch:
 
     Args:
         space: search space, or its name or file as `parzc.datasets.get_space` takes it.
-        score: what is made large: a proxy, `az_nas`, several proxies joined with `+`, the folder of a saved ranker, or a
-            `Score`; see `get_score`. Scores that are ranks within a set are computed anew over all trials after each
+        score: what is made large: a proxy, `az_nas`, several proxies joined with `+`, the folder of a saved ranker, or
+            a `Score`; see `get_score`. Scores that are ranks within a set are computed anew over all trials after each
             batch.
         algorithm: `random` (the best of so many draws), `evolution` (with `top`, as in AZ-NAS, unless the settings
             name another population), `local`, `perturbation`, `pruning`, or an algorithm.
-        budget, folder, task, archs, costs, features, workers, engine, progress: as in `Search`; the folder keeps what is
-            measured.
+        budget, folder, task, archs, costs, features, workers, engine, progress: as in `Search`; the folder keeps what
+            is measured.
         settings: of the algorithm.
 
     Attributes:
@@ -123,7 +122,7 @@ class TrainingFreeSearch:
 
     def _measured(self, archs: Sequence[str], seed: int) -> Rows:
         """Return what the score keeps of each architecture; NaN for those that cannot be measured."""
-        own = self.algorithm.measured(archs, self._pool, self.score, seed)
+        own = self.algorithm.own_rows(archs, self._pool, self.score, seed)
         if own is not None:
             return own
         self._look_up(archs)

@@ -51,8 +51,12 @@ class Algorithm(ABC):
         """
         return ()
 
-    def measured(
-        self, archs: Sequence[str], pool: Pool, score: "Score", seed: int  # noqa: ARG002
+    def own_rows(
+        self,
+        archs: Sequence[str],
+        pool: Pool,
+        score: "Score",
+        seed: int,  # noqa: ARG002
     ) -> NDArray[np.float64] | None:
         """Return what a score keeps of architectures, `(n, columns)`, where the algorithm measures them in its own way.
 
