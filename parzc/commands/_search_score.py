@@ -172,7 +172,9 @@ def closing(record: Mapping[str, Any]) -> list[str]:
         accuracies = "".join(f", {column} {value:.6g}" for column, value in columns if column and value is not None)
         costs = ", ".join(f"{cost} {value:,.6g}" for cost, value in known.items())
         score = f"{record['score']} {best['score']:.6g}"
-        lines.append(f"{name}chosen {best['arch']}: {score}{accuracies}; {costs} ({len(entry['trials'])} evaluations)")
+        count = len(entry["trials"])
+        evaluations = f"{count} evaluation{'s' * (count != 1)}"
+        lines.append(f"{name}chosen {best['arch']}: {score}{accuracies}; {costs} ({evaluations})")
     for key, column in (("value", record["target"]), ("report", record["report"])):
         values = [best[key] for best in found if best[key] is not None]
         if len(values) > 1:

@@ -53,9 +53,9 @@ class Algorithm(ABC):
 
     def own_rows(
         self,
-        archs: Sequence[str],
-        pool: Pool,
-        score: "Score",
+        archs: Sequence[str],  # noqa: ARG002
+        pool: Pool,  # noqa: ARG002
+        score: "Score",  # noqa: ARG002
         seed: int,  # noqa: ARG002
     ) -> NDArray[np.float64] | None:
         """Return what a score keeps of architectures, `(n, columns)`, where the algorithm measures them in its own way.
