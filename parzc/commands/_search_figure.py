@@ -145,7 +145,6 @@ def _zoom(axis: Axes, runs: Sequence[Trials], curves: Sequence[Curve], unit: str
     if not np.isfinite(early).any():
         return
     values = [trial["value"] for trial in itertools.chain(*runs) if trial["state"] == "complete"]
-    values = [value for value in values if value is not None]
     high = float(np.nanmax(values))
     low = min(float(np.nanmin(early)), float(np.quantile(values, 0.5)))
     margin = 0.06 * (high - low) or 0.5

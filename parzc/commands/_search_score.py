@@ -138,14 +138,15 @@ def _record(config: SearchConfig, space: Space, table: Table | None, seeds: Sequ
 
 
 def _by_score(record: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a record in which the score is the value, and the accuracy the reported figure."""
-    shown = "report" if record["report"] else "value"
-    seeds = [
-        {"seed": entry["seed"], "trials": [t | {"value": t["score"], "report": t[shown]} for t in entry["trials"]]}
-        for entry in record["seeds"]
-    ]
-    # Scores that are ranks have another scale than accuracies: they do not share a picture.
+    """Return a record in which the score is the value."""
+    seeds = [{"seed": entry["seed"], "trials": list(map(_scored, entry["trials"]))} for entry in record["seeds"]]
+    # Scores have another scale than accuracies: they do not share a picture.
     return {**record, "target": f"score {record['score']}", "report": None, "seeds": seeds}
+
+
+def _scored(trial: Mapping[str, Any]) -> dict[str, Any]:
+    state = "undefined" if trial["state"] == "complete" and trial["score"] is None else trial["state"]
+    return {**trial, "value": trial["score"], "report": None, "state": state}
 
 
 def _write_report(out: Path, record: Mapping[str, Any]) -> None:

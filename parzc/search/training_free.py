@@ -111,13 +111,16 @@ class TrainingFreeSearch:
         while len(history) < evaluations:
             rng = np.random.default_rng([seed, len(history)])
             pool = self._pool.without(history.functions)
-            archs = self.algorithm.ask(history, pool, min(batch, evaluations - len(history)), rng)
+            wanted = min(batch, evaluations - len(history))
+            archs = self.algorithm.ask(history, pool, wanted, rng)
             if not archs:
                 break
             new = self._measured(archs, seed)
             rows = new if not len(history) else np.concatenate([rows, new])
             history = self._scored(history, archs, rows)
             progress(history)
+            if len(archs) < wanted and not self.algorithm.reads_values:
+                break
         return self._checked(history)
 
     def _measured(self, archs: Sequence[str], seed: int) -> Rows:
