@@ -14,7 +14,7 @@ Settings of `guided` were chosen on the accuracies after 12 epochs of CIFAR-10 (
 
 import argparse
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
@@ -24,6 +24,7 @@ import numpy as np
 import optuna
 import pandas as pd
 from _records import RESULTS, machine, read, write
+from _searching import queries
 from numpy.typing import NDArray
 from sklearn.ensemble import ExtraTreesRegressor
 from sklearn.gaussian_process import GaussianProcessRegressor
@@ -33,7 +34,7 @@ from parzc.datasets.spaces.nb201 import NB201
 from parzc.ranker.acquisition import log_expected_improvement
 from parzc.search.algorithms import Algorithm, get_algorithm
 from parzc.search.evaluator import Evaluator
-from parzc.search.history import COMPLETE, History, Trial
+from parzc.search.history import History
 from parzc.search.pool import Pool
 
 DATASETS = ("cifar10", "cifar100", "imagenet16")
@@ -180,7 +181,8 @@ def add(path: Path, file: str, table: pd.DataFrame, dataset: str, name: str, see
     """Run one method with one seed, and write what it found into the record."""
     valid, test = table[f"{dataset}_valid"], table[f"{dataset}_test"]
     start = time.perf_counter()
-    asked = list(queries(METHODS[name], valid.to_dict(), seed))
+    method = METHODS[name]
+    asked = list(queries(method.make(), pool(method.cells), valid.to_dict(), method.queries, seed, method.batch))
     seconds = time.perf_counter() - start
     record = read(path, {}) | {"space": "nb201", "table": Path(file).name, "machine": machine()}
     results = record.setdefault("results", {}).setdefault(dataset, {})
@@ -196,25 +198,6 @@ def add(path: Path, file: str, table: pd.DataFrame, dataset: str, name: str, see
     write(path, record)
     at = {point: entry["test"][str(point)][-1] for point in (20, 30, 50)}
     print(f"{dataset} {name}, seed {seed}: {at}, optimum after {entry['found'][-1]}, {seconds:.0f} s", flush=True)
-
-
-def queries(method: Method, values: Mapping[str, float], seed: int) -> Iterator[str]:
-    """Yield the cells that a method asks for, one after another, as a search does without a study.
-
-    They end with the cell of the highest value, after which the best one does not change any more.
-    """
-    algorithm, whole = method.make(), pool(method.cells)
-    history, optimum = History(), max(values, key=lambda arch: values[arch])
-    while len(history) < method.queries:
-        rng = np.random.default_rng([seed, len(history)])
-        candidates = whole.without(history.functions)
-        wanted = min(method.batch, method.queries - len(history))
-        for arch in algorithm.ask(history, candidates, wanted, rng):
-            trial = Trial(len(history), arch, whole.space.canonical(arch), COMPLETE, values[arch])
-            history = History([*history.trials, trial])
-            yield arch
-            if arch == optimum:
-                return
 
 
 @lru_cache

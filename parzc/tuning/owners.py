@@ -12,6 +12,7 @@ import time
 import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from optuna.exceptions import UpdateFinishedTrialError
@@ -34,7 +35,11 @@ def machine() -> str:
 
 
 def runs(process: int) -> bool:
-    """Return whether a process of this machine runs, as far as the system says."""
+    """Return whether a process of this machine runs, as far as the system says.
+
+    One that has ended does not, even if nobody has asked for its exit status: containers often have no process that
+    does so for orphans.
+    """
     if os.name != "posix":
         return True
     try:
@@ -43,7 +48,12 @@ def runs(process: int) -> bool:
         return False
     except PermissionError:
         return True
-    return True
+    try:
+        status = Path(f"/proc/{process}/stat").read_text()
+    except OSError:
+        return True
+    # The state stands behind the name of the program, which is in brackets and may hold any character.
+    return status.rpartition(")")[2].split()[0] not in ("Z", "X")
 
 
 def owner_of_process() -> dict[str, Any]:

@@ -84,10 +84,15 @@ def expected(arch):
 
 
 def start(arguments):
-    return subprocess.Popen(
-        [sys.executable, str(ROOT / "search.py"), *arguments],
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )  # fmt: skip
+    """Start the command as a terminal does, with Ctrl-C switched on, which background jobs of a shell have off."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        return subprocess.Popen(
+            [sys.executable, str(ROOT / "search.py"), *arguments],
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)},
+        )  # fmt: skip
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def wait_for(condition, seconds=90.0):

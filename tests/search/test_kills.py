@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 from searches import accuracy, search
 
+from parzc.tuning.owners import runs
+
 TESTS = Path(__file__).resolve().parents[1]
 
 
@@ -24,11 +26,7 @@ class Worker:
         self.number = int(server.stdout.readline())
 
     def runs(self):
-        try:
-            os.kill(self.number, 0)
-        except ProcessLookupError:
-            return False
-        return True
+        return runs(self.number)
 
     def kill(self):
         if self.runs():

@@ -15,6 +15,7 @@ import pytest
 
 from parzc.errors import InputError
 from parzc.search.training import Outcome, TrainingCommand, substituted
+from parzc.tuning.owners import runs
 
 ARCH = '|nor_conv_3x3~0|+|it\'s `$HOME` "x" \\n; rm -rf ~|'
 """An architecture that would do harm if it were not quoted."""
@@ -28,14 +29,6 @@ def python(code: str, *arguments: str) -> str:
 
 def run(code: str, folder: Path, *arguments: str, **options: float) -> Outcome:
     return TrainingCommand(python(code, "{arch}", *arguments), **options).run("width=3", folder)
-
-
-def alive(process: int) -> bool:
-    """Whether a process is there and not only waiting to be collected."""
-    try:
-        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
 
 
 def wait_for(condition, seconds: float = 10.0) -> bool:
@@ -155,14 +148,14 @@ def test_the_time_limit_ends_a_training_with_all_its_processes(tmp_path):
     outcome = run(FAMILY, tmp_path, "{folder}", time_limit=1.5)
     assert time.monotonic() - begin < 10
     assert outcome.reason == "it was ended after 1.5 s, the time limit"
-    assert wait_for(lambda: not any(map(alive, pids(tmp_path))))
+    assert wait_for(lambda: not any(map(runs, pids(tmp_path))))
 
 
 @POSIX
 def test_what_a_training_leaves_running_is_ended(tmp_path):
     outcome = run(FAMILY, tmp_path, "{folder}", "leave")
     assert outcome.value == 1
-    assert wait_for(lambda: not any(map(alive, pids(tmp_path))))
+    assert wait_for(lambda: not any(map(runs, pids(tmp_path))))
 
 
 @POSIX
@@ -172,11 +165,11 @@ def test_a_training_is_stopped_with_all_its_processes(tmp_path):
     thread = threading.Thread(target=lambda: outcomes.append(command.run("a", tmp_path, stop=stop)))
     thread.start()
     started = pids(tmp_path)
-    assert all(map(alive, started))
+    assert all(map(runs, started))
     stop.set()
     thread.join(10)
     assert outcomes[0].interrupted and not outcomes[0].reason
-    assert wait_for(lambda: not any(map(alive, started)))
+    assert wait_for(lambda: not any(map(runs, started)))
 
 
 @POSIX
@@ -191,7 +184,7 @@ def test_trainings_of_a_search_that_is_killed_end_too(tmp_path):
     started = pids(tmp_path)
     search.send_signal(signal.SIGKILL)
     search.wait()
-    assert wait_for(lambda: not any(map(alive, started)))
+    assert wait_for(lambda: not any(map(runs, started)))
 
 
 @pytest.mark.parametrize(

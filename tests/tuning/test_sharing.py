@@ -35,11 +35,7 @@ class Process:
         self.number = int(server.stdout.readline())
 
     def runs(self):
-        try:
-            os.kill(self.number, 0)
-        except ProcessLookupError:
-            return False
-        return True
+        return owners.runs(self.number)
 
     def kill(self):
         os.kill(self.number, signal.SIGKILL)
@@ -195,6 +191,16 @@ def test_a_process_of_this_machine_that_is_gone_is_seen_at_once(worker):
     gone.wait()
     one.storage.set_trial_user_attr(trial, "owner", {"machine": owners.machine(), "process": gone.pid})
     assert other.claim()[0] == place == 0 and states(other) == [[FAIL, RUNNING]]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="processes that have ended leave nothing behind on Windows")
+def test_a_process_that_has_ended_does_not_run_even_where_nobody_asks_for_its_exit_status():
+    """As in a container without an init process, where orphans that were killed keep their numbers for ever."""
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    wait(lambda: not owners.runs(gone.pid))
+    os.kill(gone.pid, 0)  # the number is still taken
+    gone.wait()
+    assert owners.runs(os.getpid()) and not owners.runs(gone.pid)
 
 
 def test_a_process_of_another_machine_is_given_up_when_its_beat_stands_still(worker, monkeypatch):
