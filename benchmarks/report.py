@@ -12,6 +12,7 @@ What stands between an opening comment and `<!-- end -->` is written anew:
 - `<!-- resolution: FILE -->`: what smaller inputs change;
 - `<!-- transfer: FILE -->`: a ranker of one space in another;
 - `<!-- search: FILE -->`, `<!-- labelling: FILE -->`: what a search finds, and what suggested labels are worth;
+- `<!-- training_free: FILE -->`: what searches without training find;
 - `<!-- proxies: FILE -->`: the correlations of every proxy, with the published ones;
 - `<!-- settings: FILE -->`: what they owe to settings that formulas leave open;
 - `<!-- extraction: FILE -->`: seconds of extraction as ratios to one forward and backward pass;
@@ -32,6 +33,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from _map import map_of_records
 from _markdown import TARGETS, markdown, recorded
 from _proxy_tables import extraction, growth, proxies, registry, settings
+from _training_free_table import training_free
 from published import LOSSES, PARTS, PREDICTORS, SEARCH, SPACES
 
 from parzc.evaluation.metrics import bootstrap_interval
@@ -259,6 +261,7 @@ WRITERS: Mapping[str, Callable[[list[str]], str]] = {
     "transfer": transfer,
     "search": search,
     "labelling": labelling,
+    "training_free": training_free,
     "proxies": proxies,
     "settings": settings,
     "extraction": extraction,

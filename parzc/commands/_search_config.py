@@ -222,7 +222,8 @@ def continue_run(out: Path, config: SearchConfig) -> None:
     if path.exists():
         before = _read(path)
         for name in FIXED:
-            there, here = before.get(name), _plain(getattr(config, name))
+            default, here = (_plain(getattr(one, name)) for one in (SearchConfig(), config))
+            there = before.get(name, default)
             same = there <= here if name == "seeds" and isinstance(there, int) else there == here
             if not same:
                 raise InputError(

@@ -34,7 +34,7 @@ def run(config: SearchConfig) -> None:
     """Carry out a search, or go on with it, and write its folder."""
     start, space = time.perf_counter(), get_space(config.space)
     if config.score:
-        with _interruptible():
+        with _interruptible(), _going_on():
             out = run_scored(config, space)
         _close(out, start)
         return
@@ -43,13 +43,10 @@ def run(config: SearchConfig) -> None:
     out.mkdir(parents=True, exist_ok=True)
     continue_run(out, config)
     folder = RunFolder(out, config, space, labels)
-    with _interruptible():
+    with _interruptible(), _going_on():
         try:
             for seed in range(config.seeds):
                 _search(config, space, labels, folder, seed)
-        except KeyboardInterrupt:
-            print("\nthe same command goes on from here", flush=True)
-            raise
         finally:
             folder.write_report()
     for line in folder.closing():
@@ -62,6 +59,16 @@ def _close(out: Path, start: float) -> None:
     names = sorted(path.name for path in out.iterdir() if not path.name.startswith("."))
     print(f"written to {out}: {', '.join(names)}")
     print(f"{time.perf_counter() - start:.0f} s")
+
+
+@contextmanager
+def _going_on() -> Iterator[None]:
+    """Print how to go on when the work is interrupted."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        print("\nthe same command goes on from here", flush=True)
+        raise
 
 
 @contextmanager

@@ -25,10 +25,12 @@ class Algorithm(ABC):
     Attributes:
         name: what users call it.
         reads_values: whether what is asked for depends on the values of earlier trials.
+        needs_labels: whether these values have to be accuracies; a score does not do.
     """
 
     name: ClassVar[str]
     reads_values: ClassVar[bool] = True
+    needs_labels: ClassVar[bool] = False
 
     @abstractmethod
     def ask(self, history: History, pool: Pool, n: int, rng: np.random.Generator) -> list[str]:
