@@ -21,6 +21,8 @@ SCRIPTS: Mapping[str, tuple[str, ...]] = {
     "search_front.py": ("search-front",),
     "search_fidelities.py": ("search-fidelities",),
     "search_training_free.py": ("search-training-free",),
+    "search_transnas.py": ("search-transnas-*",),
+    "search_digits.py": ("search-digits",),
     "components.py": ("nb201-components", "nb201-losses", "nb201-default"),
     "proxies.py": ("nb201-proxies", "nb201-proxies-whole"),
     "settings.py": ("nb201-settings",),

@@ -13,6 +13,9 @@ What stands between an opening comment and `<!-- end -->` is written anew:
 - `<!-- transfer: FILE -->`: a ranker of one space in another;
 - `<!-- search: FILE -->`, `<!-- labelling: FILE -->`: what a search finds, and what suggested labels are worth;
 - `<!-- training_free: FILE -->`: what searches without training find;
+- `<!-- searched: FILE DATASET KIND -->`, `<!-- front: FILE -->`, `<!-- fidelities: FILE -->`, `<!-- ranks: FILE -->`,
+  `<!-- digits: FILE -->`: what searches find on NAS-Bench-201, with a second objective, with short trainings, on the
+  tasks of TransNAS-Bench-101, and on the digits example;
 - `<!-- proxies: FILE -->`: the correlations of every proxy, with the published ones;
 - `<!-- settings: FILE -->`: what they owe to settings that formulas leave open;
 - `<!-- extraction: FILE -->`: seconds of extraction as ratios to one forward and backward pass;
@@ -33,6 +36,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from _map import map_of_records
 from _markdown import TARGETS, markdown, recorded
 from _proxy_tables import extraction, growth, proxies, registry, settings
+from _search_tables import digits, fidelities, front, ranks, searched
 from _training_free_table import training_free
 from published import LOSSES, PARTS, PREDICTORS, SEARCH, SPACES
 
@@ -262,6 +266,11 @@ WRITERS: Mapping[str, Callable[[list[str]], str]] = {
     "search": search,
     "labelling": labelling,
     "training_free": training_free,
+    "searched": searched,
+    "front": front,
+    "fidelities": fidelities,
+    "ranks": ranks,
+    "digits": digits,
     "proxies": proxies,
     "settings": settings,
     "extraction": extraction,

@@ -17,7 +17,8 @@ from parzc.commands._search_labels import Labels
 from parzc.datasets import Space
 from parzc.files import write_atomically
 from parzc.search import Search
-from parzc.search.history import FAILED, LABEL, History, Trial
+from parzc.search.history import COMPLETE, FAILED, LABEL, History, Trial
+from parzc.search.report import trial_record
 
 RECORD, ROWS, FIGURE = "search.json", "search.csv", "search.png"
 WRITE_SECONDS = 2.0
@@ -39,23 +40,10 @@ def seed_entry(seed: int, history: History, report: Callable[[str], float]) -> d
 
 def trial_entry(trial: Trial, report: Callable[[str], float]) -> dict[str, Any]:
     """Return what `search.json` keeps of a trial; figures that are not known are null."""
-    return {
-        "number": trial.number,
-        "arch": trial.arch,
-        "value": _known(trial.value),
-        "report": _known(report(trial.arch)) if trial.state == "complete" else None,
-        "state": trial.state,
-        "costs": {name: _known(cost) for name, cost in trial.costs.items()},
-        "seconds": _known(trial.seconds),
-        "epochs": trial.epochs,
-        "attached": trial.attached,
-        "feasible": trial.feasible,
-        "reason": trial.reason,
-    }
-
-
-def _known(value: float) -> float | None:
-    return float(value) if math.isfinite(value) else None
+    record = trial_record(trial)
+    first = {name: record.pop(name) for name in ("number", "arch", "value")}
+    figure = report(trial.arch) if trial.state == COMPLETE else math.nan
+    return first | {"report": float(figure) if math.isfinite(figure) else None} | record
 
 
 def rows(seeds: Sequence[Mapping[str, Any]]) -> pd.DataFrame:

@@ -226,7 +226,12 @@ def bootstrap_interval(
     if not 0 < level < 1 or resamples < 1:
         raise InputError(f"level must be in (0, 1) and resamples at least 1, got {level} and {resamples}.")
     rng = np.random.default_rng(seed)
-    drawn = [float(statistic(x[rng.integers(0, x.size, x.size)])) for _ in range(resamples)]
+    if statistic is np.mean:
+        rows = max(1, 2**20 // x.size)
+        sizes = [min(rows, resamples - start) for start in range(0, resamples, rows)]
+        drawn = np.concatenate([x[rng.integers(0, x.size, (size, x.size))].mean(axis=1) for size in sizes])
+    else:
+        drawn = np.array([float(statistic(x[rng.integers(0, x.size, x.size)])) for _ in range(resamples)])
     low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 

@@ -19,6 +19,7 @@ from parzc.search.evaluator import Evaluator
 from parzc.search.history import COMPLETE, LABEL, History, Trial
 from parzc.search.identity import check_objectives, identity
 from parzc.search.pool import Pool
+from parzc.search.report import report
 from parzc.search.start import candidates
 from parzc.tuning.storage import Location
 
@@ -241,6 +242,16 @@ class Search:
         See `History.front`.
         """
         return self.history.front(*(objectives or self.objectives))
+
+    def report(self) -> dict[str, Any]:
+        """Return what the search is and what it did so far, as JSON values; numbers that are not known are None.
+
+        Keys: `space`, `task`, `algorithm`, `objectives`, `budget`, `seed`; `trainings`, how many are complete, failed,
+        running, and how many of them were attached; `seconds` of all that ended; `best`, a trial; `best_so_far`, the
+        best value among the first 1, 2, ... trials; `front`, the numbers of its trials if there are several objectives;
+        `expected_improvement_left`; `trials` in the order in which they were asked for.
+        """
+        return report(self)
 
     def expected_improvement_left(self) -> float:
         """Return by how much the best candidate is expected to beat the best trial, in the unit of the labels.

@@ -4,11 +4,23 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from parzc.datasets import Space, Task
 
 WEIGHTED = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
+
+
+class Shapes(TorchFunctionMode):
+    """Initialises no weights, which networks on the device `meta` do not have: most of the time of building them."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Return the tensor that a function of `torch.nn.init` would fill as it is."""
+        given = kwargs or {}
+        if getattr(func, "__module__", "") == nn.init.__name__:
+            return args[0] if args else given["tensor"]
+        return func(*args, **given)
 
 
 def smallest(task: Task) -> Task:

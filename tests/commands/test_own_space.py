@@ -3,15 +3,19 @@
 import csv
 import json
 import re
+from functools import partial
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from parzc.commands import evaluate, features, train
+from parzc.commands import _run_folder, evaluate, features, train
 from parzc.datasets import get_space
 from parzc.datasets.spaces import _registry
+from parzc.evaluation import importance
+from parzc.evaluation.baselines import BASELINES
 from parzc.features import FeatureStore
+from parzc.ranker import Ranker
 
 SOURCE = """
 from torch import nn
@@ -30,6 +34,21 @@ CHOICES = {"width": [4, 8, 16], "kernel": [1, 3, 5], "skip": [False, True], "poo
 space = Choices(build, CHOICES, name="outside", input_shape=(3, 8, 8), classes=4)
 """
 MEASURED = 30
+
+
+def few_epochs(config, space, _out, seed):
+    return Ranker(config.preset, space, seed, {"training.epochs": 3})
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_others():
+    """Few epochs, one baseline, importances of one statistic and seed: more takes seconds and changes nothing else."""
+    with pytest.MonkeyPatch.context() as patch:
+        one = partial(importance.node_importance, statistics=("snip",), seeds=(42,))
+        patch.setattr(_run_folder, "node_importance", one)
+        patch.setattr(train, "_ranker", few_epochs)
+        patch.setattr("parzc.evaluation.tabular.BASELINES", {"gaussian_process": BASELINES["gaussian_process"]})
+        yield
 
 
 @pytest.fixture(scope="module")

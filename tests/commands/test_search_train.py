@@ -166,9 +166,16 @@ def test_three_failures_in_a_row_end_it_with_one_sentence(made, tmp_path, capsys
 
 
 @POSIX
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize(
+    "how",
+    [
+        signal.SIGTERM,
+        pytest.param(signal.SIGINT, marks=pytest.mark.slow("SIGTERM raises what SIGINT does, and ends a search alike")),
+        pytest.param(signal.SIGKILL, marks=pytest.mark.slow("searches are killed in tests/search/test_kills.py")),
+    ],
+)
 def test_an_interrupted_search_goes_on_with_the_same_trials(made, tmp_path, how):
-    process = start(made("slow0.5", "--trainings", "6"))
+    process = start(made("slow0.5", "--trainings", "4"))
     wait_for(lambda: len(log_of(tmp_path)) == 3)
     process.send_signal(how)
     output = process.communicate(timeout=60)[0]
@@ -176,12 +183,12 @@ def test_an_interrupted_search_goes_on_with_the_same_trials(made, tmp_path, how)
         assert process.returncode == 130
         assert "the same command goes on from here" in output
         assert [trial["state"] for trial in trials_of(tmp_path)] == ["complete", "complete", "running"]
-    search.main(made("slow0.5", "--trainings", "6"))
+    search.main(made("slow0.5", "--trainings", "4"))
     interrupted, log = trials_of(tmp_path), log_of(tmp_path)
-    assert [trial["state"] for trial in interrupted] == ["complete"] * 6
+    assert [trial["state"] for trial in interrupted] == ["complete"] * 4
     # The one in flight was trained again, in its folder, and no other.
     assert log == [f"{t['arch']} {t['number']:04d}" for t in (*interrupted[:3], *interrupted[2:])]
-    search.main([*made("slow0", "--trainings", "6")[:-3], str(tmp_path / "whole" / "out"), "--trainings", "6"])
+    search.main([*made("slow0", "--trainings", "4")[:-3], str(tmp_path / "whole" / "out"), "--trainings", "4"])
     whole = trials_of(tmp_path / "whole")
     assert [(t["number"], t["arch"], t["value"]) for t in whole] == [
         (t["number"], t["arch"], t["value"]) for t in interrupted
@@ -190,10 +197,10 @@ def test_an_interrupted_search_goes_on_with_the_same_trials(made, tmp_path, how)
 
 @POSIX
 def test_two_workers_share_a_search(made, tmp_path):
-    arguments = made("slow0.3", "--trainings", "12", "--jobs", "2")
+    arguments = made("slow0.3", "--trainings", "8", "--jobs", "2")
     workers = [start(arguments), start(arguments)]
     outputs = [worker.communicate(timeout=180)[0] for worker in workers]
     assert [worker.returncode for worker in workers] == [0, 0], outputs
     trials = trials_of(tmp_path)
-    assert [trial["state"] for trial in trials] == ["complete"] * 12
+    assert [trial["state"] for trial in trials] == ["complete"] * 8
     assert sorted(log_of(tmp_path)) == sorted(f"{trial['arch']} {trial['number']:04d}" for trial in trials)

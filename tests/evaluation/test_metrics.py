@@ -187,6 +187,13 @@ def test_bootstrap_of_two_values_by_hand():
     assert metrics.bootstrap_interval([3.0, 3.0, 3.0]) == (3.0, 3.0)
 
 
+@pytest.mark.parametrize(("n", "resamples"), [(2, 3), (10, 1000), (31, 777), (3000, 400)])
+def test_the_mean_is_bootstrapped_as_one_resample_after_the_other(n, resamples):
+    values = np.random.default_rng(n).normal(size=n)
+    expected = metrics.bootstrap_interval(values, lambda sample: np.mean(sample), resamples=resamples, seed=4)
+    assert metrics.bootstrap_interval(values, resamples=resamples, seed=4) == expected
+
+
 def test_bootstrap_repeats_by_seed_and_leaves_global_state():
     values = [1.0, 5.0, 2.0, 8.0]
     np.random.seed(3)

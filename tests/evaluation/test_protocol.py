@@ -255,7 +255,7 @@ def test_the_number_of_workers_does_not_matter():
 
 
 def _small(preset, seed):
-    return Ranker(preset, "nb201", seed, SMALL | {"mixers": 1})
+    return Ranker(preset, "nb201", seed, SMALL | {"mixers": 1, "training.epochs": 10})
 
 
 # summaries

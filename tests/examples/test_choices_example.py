@@ -2,6 +2,7 @@
 
 import csv
 import json
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +10,12 @@ import pytest
 from helpers import SMALL
 
 import parzc
-from parzc.commands import features, train
+from parzc.commands import _run_folder, features, train
 from parzc.datasets import get_space
 from parzc.datasets.spaces import _registry
 from parzc.errors import InputError
+from parzc.evaluation import importance
+from parzc.evaluation.baselines import BASELINES
 from parzc.features import FeatureStore
 from parzc.ranker import Ranker, presets
 from parzc.testing import SpaceContract
@@ -22,6 +25,16 @@ SPACE = Path(__file__).resolve().parents[2] / "examples" / "choices" / "space.py
 
 class TestExample(SpaceContract):
     space = f"{SPACE}:space"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_others():
+    """One baseline, and node importances of one statistic and seed: the others take seconds and change nothing else."""
+    with pytest.MonkeyPatch.context() as patch:
+        one = partial(importance.node_importance, statistics=("snip",), seeds=(42,))
+        patch.setattr(_run_folder, "node_importance", one)
+        patch.setattr("parzc.evaluation.tabular.BASELINES", {"gaussian_process": BASELINES["gaussian_process"]})
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -37,10 +37,10 @@ def test_the_space_is_large_enough_to_search():
 def test_the_command_of_the_readme_trains(tmp_path):
     words, train = command()
     words[words.index(train)] = train = f"{train} --epochs 2"
-    words[words.index("--trainings") + 1] = "2"
+    words[words.index("--trainings") + 1] = "1"
     search.main([*words, "--algorithm", "random", "--out", str(tmp_path / "out")])
     trials = json.loads((tmp_path / "out" / "search.json").read_text())["seeds"][0]["trials"]
-    assert [trial["state"] for trial in trials] == ["complete", "complete"]
+    assert [trial["state"] for trial in trials] == ["complete"]
     for trial in trials:
         right = trial["value"] / 100 * VALIDATION
         assert right == pytest.approx(round(right)) and 50 < right <= VALIDATION

@@ -1,5 +1,6 @@
 """Searches: ask, tell, fail, attach, what is kept, what is refused, and several workers on one study."""
 
+import json
 import math
 import subprocess
 import sys
@@ -277,3 +278,23 @@ def test_decisions_that_are_tuples_become_text():
         chosen = STAGED.decompose(trial.arch)
         assert of_optuna.params == {k: str(v) if isinstance(v, tuple) else v for k, v in chosen.items()}
         assert of_optuna.user_attrs["arch"] == trial.arch
+
+
+def test_the_report_holds_what_was_done():
+    one = parzc.Search(PLAIN, algorithm="random", budget={"params": 5000}, objectives=("accuracy", "flops"), seed=3)
+    trials = one.ask(4)
+    one.tell(trials[0], 71.5, seconds=3)
+    one.tell(trials[1], 99.0, seconds=2, epochs=1)
+    one.fail(trials[2], "diverged", seconds=1)
+    report = json.loads(json.dumps(one.report()))
+    assert {name: report[name] for name in ("space", "algorithm", "objectives", "seed")} == {
+        "space": PLAIN.name, "algorithm": "random", "objectives": ["accuracy", "flops"], "seed": 3,
+    }  # fmt: skip
+    assert report["trainings"] == {"complete": 2, "failed": 1, "running": 1, "attached": 0}
+    assert report["seconds"] == 6.0 and report["best"]["number"] == 0 and report["front"] == [0]
+    # A value of few epochs is never the best.
+    assert report["best_so_far"] == [71.5] * 4 and report["expected_improvement_left"] is None
+    assert [trial["state"] for trial in report["trials"]] == ["complete", "complete", "failed", "running"]
+    assert [trial["arch"] for trial in report["trials"]] == [trial.arch for trial in trials]
+    assert report["trials"][2]["value"] is None and report["trials"][2]["reason"] == "diverged"
+    assert parzc.Search(PLAIN, algorithm="random").report()["best_so_far"] == []

@@ -16,6 +16,7 @@ from parzc.datasets.spaces._cell_space import CellSpace
 from parzc.datasets.spaces._cells import CellModule, CellNetwork
 from parzc.datasets.spaces._genotype import Cell, Genotype, canonical_cell, ordered
 from parzc.errors import InputError
+from parzc.testing._networks import Shapes
 
 NAMES = ("darts", "nds-darts", "nds-enas", "nds-nasnet", "nds-amoeba", "nds-pnas")
 SPACES = {name: get_space(name) for name in NAMES}
@@ -51,7 +52,7 @@ def counted(network, shape):
 
 def built(space, arch, task="cifar10"):
     """The network without weights."""
-    with torch.device("meta"):
+    with torch.device("meta"), Shapes():
         return CellNetwork(space.parse(arch), space.task(task).classes, task == "imagenet")
 
 

@@ -94,9 +94,9 @@ def test_a_network_that_nothing_flows_through_is_kept_with_its_reasons(reference
 
 
 def test_the_number_of_workers_does_not_matter(reference, tmp_path):
-    store = build_store(tmp_path, CONFIG, ARCHS, workers=2)
+    store = build_store(tmp_path, CONFIG, ARCHS[:10], workers=2)
     assert len(list(store.path.glob("shard-*"))) > 2, "both had something to do"
-    assert same(store.read(), reference.read())
+    assert same(store.read(), reference.read(sorted(ARCHS[:10])))
 
 
 def test_what_is_there_is_not_extracted_again(reference, tmp_path, monkeypatch):
@@ -137,7 +137,7 @@ build.build_store(sys.argv[1], build.ExtractionConfig("nb201", batch=4), json.lo
 
 
 def test_a_killed_extraction_is_resumed(reference, tmp_path):
-    archs = "[" + ",".join(f'"{arch}"' for arch in ARCHS) + "]"
+    archs = "[" + ",".join(f'"{arch}"' for arch in ARCHS[:10]) + "]"
     environment = os.environ | {"PYTHONPATH": str(Path(parzc.__file__).parents[1])}
     command = [sys.executable, "-c", SLOW_EXTRACTION, str(tmp_path), archs]
     process = subprocess.Popen(command, env=environment, start_new_session=True)
@@ -151,10 +151,10 @@ def test_a_killed_extraction_is_resumed(reference, tmp_path):
         os.killpg(process.pid, signal.SIGKILL)
     assert process.wait(timeout=60) == -signal.SIGKILL
     left = FeatureStore.open(tmp_path)
-    assert 0 < len(left) < len(reference)
+    assert 0 < len(left) < 10
     assert same(left.read(), reference.read(left.archs))
-    store = build_store(tmp_path, CONFIG, ARCHS, workers=1)
-    assert same(store.read(), reference.read())
+    store = build_store(tmp_path, CONFIG, ARCHS[:10], workers=1)
+    assert same(store.read(), reference.read(sorted(ARCHS[:10])))
 
 
 def test_the_manifest_fixes_the_numbers(reference):
