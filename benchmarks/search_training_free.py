@@ -100,7 +100,8 @@ def by_score(score: str, algorithm: str, evaluations: int, **settings: Any) -> C
 
 AZ = "Lee and Ham 2024 (AZ-NAS), table 1, 5 runs"
 CELLS = "draws of 3,000 cells, as published"
-SMALLER = "one cell in each stage in place of five, smaller batches, 4 batches of validation in place of 100"
+PROPOSALS = 5
+SMALLER = "5 proposals in place of 10, one cell in each stage in place of five, smaller batches, 4 batches of validation in place of 100"
 TE = {"batch": 32, "regions": 300, "repeats": 1}
 XI = {"batch": 16, "repeats": 1}
 PT_NWOT = {"batch": 16, "depth": 1, "validation": 4}
@@ -130,14 +131,14 @@ METHODS: Mapping[str, Method] = {
         differs="1 % of the evaluations may be parents, as in the paper's 1,024 of 100,000",
     ),
     "perturbation, nwot": Method(
-        by_score("nwot", "perturbation", 10, **PT_NWOT), 4, published("91.92 ± 2.40", "69.67 ± 2.39", "40.35 ± 6.56"),
-        "Jiang et al. 2023 (MeCo), table 13, 'jacov'", PT_NWOT | {"evaluations": 10},
+        by_score("nwot", "perturbation", PROPOSALS, **PT_NWOT), 4, published("91.92 ± 2.40", "69.67 ± 2.39", "40.35 ± 6.56"),
+        "Jiang et al. 2023 (MeCo), table 13, 'jacov'", PT_NWOT | {"evaluations": PROPOSALS},
         SMALLER + "; batch norm uses the batch, where published code does not normalise at all", TWICE,
     ),
     "perturbation, meco": Method(
-        by_score("meco", "perturbation", 10, **PT_MECO), 4, published("93.76", "71.11", "41.44"),
+        by_score("meco", "perturbation", PROPOSALS, **PT_MECO), 4, published("93.76", "71.11", "41.44"),
         "Jiang et al. 2023 (MeCo), table 13: one cell in all runs, all edges 3x3, which has most parameters",
-        PT_MECO | {"evaluations": 10},
+        PT_MECO | {"evaluations": PROPOSALS},
         SMALLER + "; operations of an edge are compared on the same image, where published code draws one for each",
         TWICE,
     ),

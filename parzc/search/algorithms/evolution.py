@@ -13,6 +13,10 @@ TRIES = 20
 """Parents that may have no new child, one after another, before a random architecture is drawn."""
 
 
+NEAR = 30
+"""Children of one of the best that may be known already, one after another, before it is left."""
+
+
 class Evolution(Algorithm):
     """Regularised (aging) evolution, or evolution from the best of all.
 
@@ -22,10 +26,11 @@ class Evolution(Algorithm):
 
     With `top`, nobody dies: each parent is drawn uniformly from the `top` best of the whole history, which is ranked
     anew at each step, and the search begins with one random architecture. This is algorithm 1 of AZ-NAS, in which
-    `top` is 1,024 for 100,000 steps. Its code differs from the paper: it begins with a fixed network, draws 11 children
-    of that, then parents from all until there are 1,023, then from the best 1,023; a child has two replaced blocks
-    (`changes=2`), each drawn in favour of small kernels; and it scores an architecture again that it has drawn before,
-    with new weights. A child that breaks the budget does not count, there as here.
+    `top` is 1,024 for 100,000 steps. Where children of a parent are known already, one of these is changed in turn. Its
+    code differs from the paper: it begins with a fixed network, draws 11 children of that, then parents from all until
+    there are 1,023, then from the best 1,023; a child has two replaced blocks (`changes=2`), each drawn in favour of
+    small kernels; and it scores an architecture again that it has drawn before, with new weights. A child that breaks
+    the budget does not count, there as here.
 
     Args:
         population: how many of the last architectures may be parents; as many random ones come first.
@@ -83,7 +88,14 @@ class Evolution(Algorithm):
             parent = parent if crossed is None else crossed
         for _ in range(self.changes - 1):
             parent = pool.space.mutate(parent, rng)
-        return pool.mutate(parent, rng)
+        if not self.top:
+            return pool.mutate(parent, rng)
+        for _ in range(TRIES):
+            if (child := pool.mutate(parent, rng, NEAR)) is not None:
+                return child
+            # All around the best is known soon; then a child of a child is looked for, and so on.
+            parent = pool.space.mutate(parent, rng)
+        return None
 
     def _parent(self, alive: Sequence[Trial], rng: np.random.Generator) -> str:
         if self.top:
