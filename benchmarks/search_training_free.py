@@ -101,7 +101,10 @@ def by_score(score: str, algorithm: str, evaluations: int, **settings: Any) -> C
 AZ = "Lee and Ham 2024 (AZ-NAS), table 1, 5 runs"
 CELLS = "draws of 3,000 cells, as published"
 PROPOSALS = 5
-SMALLER = "5 proposals in place of 10, one cell in each stage in place of five, smaller batches, 4 batches of validation in place of 100"
+SMALLER = (
+    "5 proposals in place of 10, one cell in each stage in place of five, smaller batches, 4 batches of validation in "
+    "place of 100"
+)
 TE = {"batch": 32, "regions": 300, "repeats": 1}
 XI = {"batch": 16, "repeats": 1}
 PT_NWOT = {"batch": 16, "depth": 1, "validation": 4}
@@ -131,7 +134,8 @@ METHODS: Mapping[str, Method] = {
         differs="1 % of the evaluations may be parents, as in the paper's 1,024 of 100,000",
     ),
     "perturbation, nwot": Method(
-        by_score("nwot", "perturbation", PROPOSALS, **PT_NWOT), 4, published("91.92 ± 2.40", "69.67 ± 2.39", "40.35 ± 6.56"),
+        by_score("nwot", "perturbation", PROPOSALS, **PT_NWOT), 4,
+        published("91.92 ± 2.40", "69.67 ± 2.39", "40.35 ± 6.56"),
         "Jiang et al. 2023 (MeCo), table 13, 'jacov'", PT_NWOT | {"evaluations": PROPOSALS},
         SMALLER + "; batch norm uses the batch, where published code does not normalise at all", TWICE,
     ),
