@@ -26,6 +26,8 @@ ENVIRONMENT = os.environ | {
     "PYTHONPATH": str(Path(parzc.__file__).parents[1]), "PYTHONWARNINGS": "ignore",
     "RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0", "RAY_DEDUP_LOGS": "0",
     "RAY_raylet_start_wait_time_s": "300",
+    # Ray runs its workers after everything else, which would leave them too little next to other tests.
+    "RAY_worker_niceness": "0",
 }  # fmt: skip
 
 
