@@ -20,6 +20,7 @@ SCRIPTS: Mapping[str, tuple[str, ...]] = {
     "search_nb201.py": ("search-nb201",),
     "search_front.py": ("search-front",),
     "search_fidelities.py": ("search-fidelities",),
+    "search_training_free.py": ("search-training-free",),
     "search_transnas.py": ("search-transnas-*",),
     "search_digits.py": ("search-digits",),
     "components.py": ("nb201-components", "nb201-losses", "nb201-default"),

@@ -12,6 +12,7 @@ What stands between an opening comment and `<!-- end -->` is written anew:
 - `<!-- resolution: FILE -->`: what smaller inputs change;
 - `<!-- transfer: FILE -->`: a ranker of one space in another;
 - `<!-- search: FILE -->`, `<!-- labelling: FILE -->`: what a search finds, and what suggested labels are worth;
+- `<!-- training_free: FILE -->`: what searches without training find;
 - `<!-- searched: FILE DATASET KIND -->`, `<!-- front: FILE -->`, `<!-- fidelities: FILE -->`, `<!-- ranks: FILE -->`,
   `<!-- digits: FILE -->`: what searches find on NAS-Bench-201, with a second objective, with short trainings, on the
   tasks of TransNAS-Bench-101, and on the digits example;
@@ -36,6 +37,7 @@ from _map import map_of_records
 from _markdown import TARGETS, markdown, recorded
 from _proxy_tables import extraction, growth, proxies, registry, settings
 from _search_tables import digits, fidelities, front, ranks, searched
+from _training_free_table import training_free
 from published import LOSSES, PARTS, PREDICTORS, SEARCH, SPACES
 
 from parzc.evaluation.metrics import bootstrap_interval
@@ -263,6 +265,7 @@ WRITERS: Mapping[str, Callable[[list[str]], str]] = {
     "transfer": transfer,
     "search": search,
     "labelling": labelling,
+    "training_free": training_free,
     "searched": searched,
     "front": front,
     "fidelities": fidelities,

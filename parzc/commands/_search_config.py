@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from parzc.commands._run import at_least, check_file
+from parzc.commands._search_options import read_settings, scored_options, trained_options
 from parzc.datasets import list_spaces
 from parzc.errors import InputError
 from parzc.files import write_atomically
@@ -16,7 +17,7 @@ from parzc.files import write_atomically
 RUN = "run.json"
 FIXED = (
     *("space", "table", "target", "budget", "algorithm", "score", "batch", "epochs", "objectives", "features", "task"),
-    "seeds",
+    *("settings", "seeds"),
 )
 """Options that a search that is continued has to repeat; `seeds` may grow."""
 
@@ -29,6 +30,8 @@ EPILOG = """examples:
       with real trainings; the value is the last line that the command prints, or "value" in {folder}/result.json
   python search.py --space nb201 --trainings 30 --budget flops=100e6 params=0.2e6:1e6
       under hard bounds, which hold before anything is trained
+  python search.py --space nb201 --score az_nas --evaluations 3000 --algorithm evolution
+      without any training: the architecture with the best score of untrained networks
 
 The same command again continues a search; a larger --trainings extends it. Ctrl-C loses only what is in training."""
 
@@ -51,6 +54,8 @@ class SearchConfig:
     objectives: tuple[str, ...] = ("accuracy",)
     algorithm: str = "guided"
     score: str = ""
+    evaluations: int = 0
+    settings: tuple[str, ...] = ()
     batch: int = 1
     seeds: int = 1
     task: str = ""
@@ -78,9 +83,9 @@ def parser(algorithms: tuple[str, ...]) -> argparse.ArgumentParser:
     add(
         "--trainings",
         type=int,
-        default=default.trainings,
+        default=None,
         metavar="N",
-        help="architectures to train in all, those of earlier calls included (default: %(default)s)",
+        help=f"architectures to train in all, those of earlier calls included (default: {default.trainings})",
     )
     where = parsed.add_argument_group("where accuracies come from (default: a table that comes with parzc)")
     add = where.add_argument
@@ -120,14 +125,39 @@ def parser(algorithms: tuple[str, ...]) -> argparse.ArgumentParser:
         metavar="NAME",
         help="accuracy, and a cost to make small at the same time, such as flops (default: accuracy)",
     )
-    add("--algorithm", default=default.algorithm, help=f"{', '.join(algorithms)} (default: %(default)s)")
-    add("--score", default="", help="proxy, az_nas, or folder of a ranker, for algorithms that read a score")
-    add("--batch", type=int, default=1, metavar="N", help="architectures to ask for at once (default: %(default)s)")
+    add(
+        "--algorithm",
+        default=None,
+        help=f"{', '.join(algorithms)} (default: {default.algorithm}, with --score random)",
+    )
+    add("--set", nargs="+", default=(), metavar="NAME=VALUE", dest="settings", help="settings of the algorithm")
+    add(
+        "--batch",
+        type=int,
+        default=None,
+        metavar="N",
+        help="architectures to ask for at once (default: 1; all of a search whose algorithm looks at no values)",
+    )
     add(
         "--seeds", type=int, default=1, metavar="N", help="searches, each with a seed of its own (default: %(default)s)"
     )
     add("--task", default="", help="data set of the space that networks are built for (default: its first)")
     add("--features", default="", metavar="DIR", help="feature store to read from (default: what comes with parzc)")
+    free = parsed.add_argument_group("search without training")
+    add = free.add_argument
+    add(
+        "--score",
+        default="",
+        help="make this large and train nothing: a proxy, several joined as in nwot+synflow, az_nas, or the folder of "
+        "a ranker; accuracies of a table are shown and never searched on",
+    )
+    add(
+        "--evaluations",
+        type=int,
+        default=0,
+        metavar="N",
+        help="architectures to score (default: 1000; 10 for perturbation, 1 for pruning)",
+    )
     what = parsed.add_argument_group("where it is kept")
     add = what.add_argument
     add("--out", default="", help="run folder (default: runs/search-SPACE-ALGORITHM, with the target or 'train')")
@@ -144,15 +174,20 @@ def read_config(args: argparse.Namespace) -> SearchConfig:
         InputError: if an option cannot be used, or not together with another one.
     """
     given: dict[str, Any] = {f.name: getattr(args, f.name) for f in fields(SearchConfig)}
-    config = SearchConfig(**given | {name: tuple(given[name]) for name in ("budget", "objectives")})
-    at_least(1, "trainings", config.trainings, "leaves nothing to train")
+    given |= {name: tuple(given[name]) for name in ("budget", "objectives", "settings")}
+    given |= scored_options(given) if args.score else trained_options(given)
+    config = SearchConfig(**given)
+    if not config.score:
+        at_least(1, "trainings", config.trainings, "leaves nothing to train")
     at_least(1, "jobs", config.jobs, "trains nothing")
-    at_least(1, "batch", config.batch, "asks for nothing")
+    if args.batch is not None:
+        at_least(1, "batch", config.batch, "asks for nothing")
     at_least(1, "seeds", config.seeds, "leaves nothing to run")
     at_least(0, "epochs", config.epochs, "is no number of epochs")
     at_least(0, "workers", config.workers, "is no number of processes")
     if not 0 <= config.time_limit < math.inf:
         raise InputError(f"--time-limit {config.time_limit} is no time; give seconds")
+    read_settings(config.settings)
     _check_source(config)
     if config.storage and "://" not in config.storage:
         check_file(config.storage, "--storage")
@@ -187,7 +222,8 @@ def continue_run(out: Path, config: SearchConfig) -> None:
     if path.exists():
         before = _read(path)
         for name in FIXED:
-            there, here = before.get(name), _plain(getattr(config, name))
+            default, here = (_plain(getattr(one, name)) for one in (SearchConfig(), config))
+            there = before.get(name, default)
             same = there <= here if name == "seeds" and isinstance(there, int) else there == here
             if not same:
                 raise InputError(

@@ -49,12 +49,13 @@ def _counts(trial: Mapping[str, Any]) -> bool:
     return trial["state"] == "complete" and not trial.get("epochs") and trial.get("feasible", True)
 
 
-def search_figure(record: Mapping[str, Any], cost: str = "") -> Figure:
+def search_figure(record: Mapping[str, Any], cost: str = "", unit: str = "training") -> Figure:
     """Draw what `search.json` holds.
 
     Args:
         record: content of `search.json`.
         cost: the second objective; the front of value and cost is drawn where it is given.
+        unit: what gives a value.
     """
     runs = [seed["trials"] for seed in record["seeds"] if seed["trials"]]
     timed = bool(runs) and all(np.isfinite(seconds_so_far(trials)).all() for trials in runs)
@@ -62,11 +63,11 @@ def search_figure(record: Mapping[str, Any], cost: str = "") -> Figure:
     figure = Figure(figsize=(6.2 * panels, 4.4), dpi=110, layout="constrained")
     axes: list[Axes] = list(figure.subplots(1, panels, squeeze=False).flat)
     name = record["target"] or "value"
-    _draw_curves(axes[0], runs, [np.arange(1.0, len(trials) + 1) for trials in runs], record["report"])
-    axes[0].set(xlabel="trainings", ylabel=name)
+    _draw_curves(axes[0], runs, [np.arange(1.0, len(trials) + 1) for trials in runs], record["report"], unit)
+    axes[0].set(xlabel=f"{unit}s", ylabel=name)
     axes[0].xaxis.set_major_locator(MaxNLocator(integer=True))
     if timed:
-        _draw_curves(axes[1], runs, [seconds_so_far(trials) for trials in runs], record["report"])
+        _draw_curves(axes[1], runs, [seconds_so_far(trials) for trials in runs], record["report"], unit)
         axes[1].set(xlabel="seconds of training, added up", ylabel=name)
     if cost:
         _draw_front(axes[-1], runs, cost)
@@ -74,28 +75,28 @@ def search_figure(record: Mapping[str, Any], cost: str = "") -> Figure:
     for axis in axes:
         axis.grid(alpha=0.25)
         axis.spines[["top", "right"]].set_visible(False)
-    figure.suptitle(_title(record, runs), fontsize=11)
+    figure.suptitle(_title(record, runs, unit), fontsize=11)
     return figure
 
 
-def _title(record: Mapping[str, Any], runs: Sequence[Trials]) -> str:
+def _title(record: Mapping[str, Any], runs: Sequence[Trials], unit: str) -> str:
     budget = ", ".join(f"{quantity} {bound}" for quantity, bound in record["budget"].items())
     what = f"{record['space']}, {record['algorithm']}{f', {budget}' if budget else ''}"
     best = [best_so_far(trials)[-1] for trials in runs]
     count = max(map(len, runs), default=0)
     if not np.isfinite(best).any():
-        return f"{what}: no value in {count} trainings"
+        return f"{what}: no value in {count} {unit}s"
     spread = f" ± {np.nanstd(best):.3g} (mean of {len(best)} seeds)" if len(best) > 1 else ""
-    return f"{what}: best {np.nanmean(best):.5g}{spread} in {count} training{'s' * (count != 1)}"
+    return f"{what}: best {np.nanmean(best):.5g}{spread} in {count} {unit}{'s' * (count != 1)}"
 
 
-def _draw_curves(axis: Axes, runs: Sequence[Trials], places: Sequence[Curve], report: str | None) -> None:
+def _draw_curves(axis: Axes, runs: Sequence[Trials], places: Sequence[Curve], report: str | None, unit: str) -> None:
     """Draw values and the best so far of one seed, or of each seed and their mean, over `places` (one per trial)."""
     if not runs:
         return
     single, curves = len(runs) == 1, [best_so_far(trials) for trials in runs]
     if single:
-        _draw_values(axis, runs[0], places[0])
+        _draw_values(axis, runs[0], places[0], unit)
     for place, curve in zip(places, curves, strict=True):
         axis.step(place, curve, where="post", color=BEST if single else SEED, lw=2 if single else 1, zorder=3)
     if single:
@@ -109,17 +110,17 @@ def _draw_curves(axis: Axes, runs: Sequence[Trials], places: Sequence[Curve], re
             *_mean(places, reported), where="post", color=REPORT, lw=1.8, ls="--", zorder=5,
             label=f"{report} of the best so far{'' if single else ', mean'}",
         )  # fmt: skip
-    _zoom(axis, runs, curves)
+    _zoom(axis, runs, curves, unit)
     axis.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=4, frameon=False)
 
 
-def _draw_values(axis: Axes, trials: Trials, places: Curve) -> None:
+def _draw_values(axis: Axes, trials: Trials, places: Curve, unit: str) -> None:
     of_state = {
         state: [i for i, trial in enumerate(trials) if trial["state"] == state] for state in ("complete", "failed")
     }
     axis.scatter(
         [places[i] for i in of_state["complete"]], [trials[i]["value"] for i in of_state["complete"]],
-        s=22, color=VALUE, label="each training",
+        s=22, color=VALUE, label=f"each {unit}",
     )  # fmt: skip
     if of_state["failed"]:
         axis.scatter(
@@ -138,7 +139,7 @@ def _mean(places: Sequence[Curve], curves: Sequence[Curve]) -> tuple[Curve, Curv
     return grid, np.mean(rows, axis=0)
 
 
-def _zoom(axis: Axes, runs: Sequence[Trials], curves: Sequence[Curve]) -> None:
+def _zoom(axis: Axes, runs: Sequence[Trials], curves: Sequence[Curve], unit: str = "training") -> None:
     """Let the scale begin where the searches are after the first part of their trainings, and count what is below."""
     early = [curve[int(HIDDEN * len(curve))] for curve in curves]
     if not np.isfinite(early).any():
@@ -152,7 +153,7 @@ def _zoom(axis: Axes, runs: Sequence[Trials], curves: Sequence[Curve]) -> None:
     below = sum(value < bottom for value in values)
     if below and len(runs) == 1:
         axis.text(
-            0.99, 0.06, f"{below} training{'s' * (below > 1)} below the scale", transform=axis.transAxes, fontsize=8,
+            0.99, 0.06, f"{below} {unit}{'s' * (below > 1)} below the scale", transform=axis.transAxes, fontsize=8,
             ha="right", color="#555555", zorder=6, bbox={"color": "white", "alpha": 0.8, "pad": 1},
         )  # fmt: skip
 

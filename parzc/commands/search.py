@@ -13,7 +13,9 @@ from parzc.commands._run import run_command
 from parzc.commands._search_config import SearchConfig, continue_run, parser, read_config
 from parzc.commands._search_labels import Labels, open_labels
 from parzc.commands._search_loop import Loop
+from parzc.commands._search_options import read_settings
 from parzc.commands._search_record import RunFolder
+from parzc.commands._search_score import run_scored
 from parzc.datasets import Space, get_space
 from parzc.search import Search
 from parzc.search.algorithms import ALGORITHMS
@@ -31,25 +33,42 @@ def main(argv: Sequence[str] | None = None) -> None:
 def run(config: SearchConfig) -> None:
     """Carry out a search, or go on with it, and write its folder."""
     start, space = time.perf_counter(), get_space(config.space)
+    if config.score:
+        with _interruptible(), _going_on():
+            out = run_scored(config, space)
+        _close(out, start)
+        return
     labels = open_labels(config, space)
     out = Path(config.out or f"runs/search-{space.name}-{labels.target or 'train'}-{config.algorithm}")
     out.mkdir(parents=True, exist_ok=True)
     continue_run(out, config)
     folder = RunFolder(out, config, space, labels)
-    with _interruptible():
+    with _interruptible(), _going_on():
         try:
             for seed in range(config.seeds):
                 _search(config, space, labels, folder, seed)
-        except KeyboardInterrupt:
-            print("\nthe same command goes on from here", flush=True)
-            raise
         finally:
             folder.write_report()
     for line in folder.closing():
         print(line)
+    _close(out, start)
+
+
+def _close(out: Path, start: float) -> None:
+    """Print what a run has written, and how long it took."""
     names = sorted(path.name for path in out.iterdir() if not path.name.startswith("."))
     print(f"written to {out}: {', '.join(names)}")
     print(f"{time.perf_counter() - start:.0f} s")
+
+
+@contextmanager
+def _going_on() -> Iterator[None]:
+    """Print how to go on when the work is interrupted."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        print("\nthe same command goes on from here", flush=True)
+        raise
 
 
 @contextmanager
@@ -83,7 +102,7 @@ def _search(config: SearchConfig, space: Space, labels: Labels, folder: RunFolde
         objectives=config.objectives,
         features=config.features,
         workers=config.workers or None,
-        settings={"score": config.score} if config.score else None,
+        settings=read_settings(config.settings) or None,
         progress=seed == 0,
     )
     folder.begin(seed, search)

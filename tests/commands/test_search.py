@@ -177,7 +177,7 @@ def test_a_folder_keeps_its_search(run, options, change, sentence, capsys):
         (["--report", "imagenet"], "no label column 'imagenet'"),
         (["--algorithm", "none"], "there is no search algorithm 'none'"),
         (["--objectives", "flops"], "the objectives cannot be flops"),
-        (["--score", "az_nas"], "does not take the settings score"),
+        (["--set", "score=az_nas"], "does not take the settings score"),
         (["--space", "nowhere"], "there is no search space 'nowhere'"),
     ],
 )

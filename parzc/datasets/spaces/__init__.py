@@ -5,6 +5,7 @@ from parzc.datasets.spaces._choices import Choices
 from parzc.datasets.spaces._cost import count_cost
 from parzc.datasets.spaces._decisions import Choice, Decision, as_generator
 from parzc.datasets.spaces._registry import get_space, list_spaces, register_space
+from parzc.datasets.spaces._supernet import Partial, Size, Supernet
 
 __all__ = [
     "Choice",
@@ -12,8 +13,11 @@ __all__ = [
     "Cost",
     "Decision",
     "Graph",
+    "Partial",
+    "Size",
     "Slot",
     "Space",
+    "Supernet",
     "Task",
     "as_generator",
     "count_cost",

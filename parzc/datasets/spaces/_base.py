@@ -15,6 +15,7 @@ from torch import nn
 from parzc.datasets.spaces import _decisions
 from parzc.datasets.spaces._decisions import LISTABLE, Choice, Decision, as_generator
 from parzc.datasets.spaces._references import findable, reference_of
+from parzc.datasets.spaces._supernet import Supernet
 from parzc.errors import InputError
 
 N = TypeVar("N", bound=nn.Module)
@@ -138,6 +139,7 @@ class Space(ABC):
         columns: of a table, which together spell an architecture where there is no column `arch`.
         citation: where the space was published.
         decisions: what may be chosen, each behind its parent; empty if the space has no decision view.
+        supernet: networks of partial architectures, for searches that remove operations; None if there are none.
     """
 
     name: str
@@ -148,6 +150,7 @@ class Space(ABC):
     columns: tuple[str, ...] = ("arch",)
     preset_variant: str = "architecture"
     decisions: tuple[Decision, ...] = ()
+    supernet: Supernet | None = None
     _reference: str = ""
 
     def __reduce__(self) -> tuple[Callable[[str], "Space"], tuple[str]]:

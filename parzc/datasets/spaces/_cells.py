@@ -5,7 +5,7 @@ A stem, cells with reduction cells after a third and two thirds of them, global 
 auxiliary head and no drop path, both of which exist in training alone. All batch norms are affine.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import accumulate
 from typing import NamedTuple
 
@@ -100,7 +100,8 @@ class FactorizedReduce(nn.Module):
         return out
 
 
-def _operation(name: str, channels: int, stride: int) -> nn.Module:
+def operation_module(name: str, channels: int, stride: int) -> nn.Module:
+    """Return an operation that keeps the number of channels, and divides the resolution by `stride`."""
     if name in CONVOLUTIONS:
         return Convolutions(CONVOLUTIONS[name], channels, channels, stride)
     if name == "skip_connect":
@@ -150,7 +151,7 @@ class CellModule(nn.Module):
         self.names = edge_names(cell)
         self.edges = nn.ModuleDict(
             {
-                name: _operation(operation, channels, 2 if reduction and source < 2 else 1)
+                name: operation_module(operation, channels, 2 if reduction and source < 2 else 1)
                 for name, (operation, source) in zip(self.names, cell.edges, strict=True)
                 if operation != "none"
             }
@@ -194,9 +195,12 @@ class CellNetwork(nn.Module):
         genotype: with the edges of each node in order (`ordered`), width and depth.
         classes: number of logits.
         imagenet: whether the stem is that for ImageNet, which divides the resolution by eight.
+        make: builds a cell from what `CellModule` is built from.
     """
 
-    def __init__(self, genotype: Genotype, classes: int, imagenet: bool = False) -> None:
+    def __init__(
+        self, genotype: Genotype, classes: int, imagenet: bool = False, make: Callable[..., nn.Module] = CellModule
+    ) -> None:
         super().__init__()
         width = genotype.width
         stem = width if imagenet else STEM_MULTIPLIER * width
@@ -206,7 +210,7 @@ class CellNetwork(nn.Module):
         before, after_reduction = (stem, stem), imagenet
         for place in places(genotype.depth):
             cell, channels = genotype.reduce if place.reduction else genotype.normal, width << place.stage
-            stages[place.stage].append(CellModule(cell, before, channels, place.reduction, after_reduction))
+            stages[place.stage].append(make(cell, before, channels, place.reduction, after_reduction))
             before, after_reduction = (before[1], channels * len(cell.concat)), place.reduction
         self.stages = nn.ModuleList(nn.ModuleList(cells) for cells in stages)
         self.classifier = nn.Linear(before[1], classes)

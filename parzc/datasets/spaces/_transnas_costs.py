@@ -7,6 +7,7 @@ from torch import nn
 
 from parzc.datasets.spaces._base import Cost, Task
 from parzc.datasets.spaces._cost import count_cost
+from parzc.datasets.spaces._nb201_networks import EDGES, Cell
 from parzc.datasets.spaces._transnas_networks import (
     BLOCKS_PER_LAYER,
     CHANNELS,
@@ -14,7 +15,6 @@ from parzc.datasets.spaces._transnas_networks import (
     TransNASNetwork,
     operation,
 )
-from parzc.datasets.spaces.nb201 import EDGES, Cell
 
 Shape = tuple[int, int, int, int, int]
 """Input channels, output channels, stride, height and width of the input of a block."""

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from parzc.datasets.spaces.nb201 import EDGES, Cell, ReLUConvBN
+from parzc.datasets.spaces._nb201_networks import EDGES, Cell, ReLUConvBN
 
 CHANNELS = 64
 BLOCKS_PER_LAYER = 2

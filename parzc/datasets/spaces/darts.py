@@ -8,6 +8,7 @@ and 8 cells. Parameters equal the published ones, which leave out the auxiliary 
 
 from parzc.datasets.spaces._cell_costs import Family
 from parzc.datasets.spaces._cell_space import CellSpace
+from parzc.datasets.spaces._cell_supernet import CellSupernet
 
 
 class Darts(CellSpace):
@@ -32,6 +33,7 @@ class Darts(CellSpace):
         depths=(8,),
         default=(32, 8),
     )
+    supernet = CellSupernet(family)
 
 
 class NDSDarts(CellSpace):

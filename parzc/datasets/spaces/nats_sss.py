@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from parzc.datasets.spaces._base import Cost, Graph, Slot, Space, initialise
 from parzc.datasets.spaces._cost import count_cost
 from parzc.datasets.spaces._decisions import Choice, Decision, as_generator, checked_choices
-from parzc.datasets.spaces.nb201 import EDGES, NB201, ReductionBlock, ReLUConvBN
+from parzc.datasets.spaces._nb201_networks import EDGES, ReductionBlock, ReLUConvBN
+from parzc.datasets.spaces.nb201 import NB201
 from parzc.errors import InputError
 
 CHOICES = tuple(range(8, 65, 8))

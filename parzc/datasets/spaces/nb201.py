@@ -8,102 +8,26 @@ PyTorch's default initialisation; parameter and multiply-accumulate counts equal
 import itertools
 import re
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from types import MappingProxyType
 
 import numpy as np
-import torch
-from torch import Tensor, nn
 
 from parzc.datasets.spaces._base import Cost, Graph, Slot, Space, Task, initialise
 from parzc.datasets.spaces._decisions import Choice, Decision, as_generator, checked_choices
+from parzc.datasets.spaces._nb201_networks import (
+    CELLS_PER_STAGE,
+    CHANNELS,
+    EDGES,
+    OPERATIONS,
+    Cell,
+    CellNetwork,
+    NB201Network,
+    NB201Supernet,
+)
 from parzc.errors import InputError
 
-OPERATIONS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
-EDGES = ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))
-CHANNELS = (16, 32, 64)
-CELLS_PER_STAGE = 5
 EXAMPLE = "|nor_conv_3x3~0|+|none~0|nor_conv_3x3~1|+|skip_connect~0|none~1|skip_connect~2|"
-
-Cell = tuple[str, ...]
-"""The operations of the six edges, in the order of `EDGES` (the order in which the string names them)."""
-
-
-class ReLUConvBN(nn.Sequential):
-    """ReLU, convolution without bias that keeps the resolution when `stride` is 1, batch norm."""
-
-    def __init__(self, c_in: int, c_out: int, kernel: int, stride: int = 1) -> None:
-        super().__init__()
-        self.relu = nn.ReLU()
-        self.conv = nn.Conv2d(c_in, c_out, kernel, stride, padding=kernel // 2, bias=False)
-        self.bn = nn.BatchNorm2d(c_out)
-
-
-def _operation(name: str, channels: int) -> nn.Module:
-    if name == "skip_connect":
-        return nn.Identity()
-    if name == "avg_pool_3x3":
-        return nn.AvgPool2d(3, stride=1, padding=1, count_include_pad=False)
-    return ReLUConvBN(channels, channels, 3 if name == "nor_conv_3x3" else 1)
-
-
-class CellNetwork(nn.Module):
-    """One cell: each node is the sum of its incoming edges, zero where nothing comes in."""
-
-    def __init__(self, cell: Cell, channels: int) -> None:
-        super().__init__()
-        self.edges = nn.ModuleDict(
-            {f"{i}-{j}": _operation(op, channels) for (i, j), op in zip(EDGES, cell, strict=True) if op != "none"}
-        )
-        self._read = {3, *(i for (i, _), op in zip(EDGES, cell, strict=True) if op != "none")}
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map `(batch, channels, height, width)` to the same shape."""
-        nodes = {0: x}
-        for j in range(1, 4):
-            terms = [self.edges[f"{i}-{j}"](nodes[i]) for i in range(j) if f"{i}-{j}" in self.edges]
-            if terms:
-                nodes[j] = sum(terms[1:], terms[0])
-            elif j in self._read:
-                nodes[j] = torch.zeros_like(x)
-        return nodes[3]
-
-
-class ReductionBlock(nn.Module):
-    """The residual block with stride 2 that doubles the channels between two stages."""
-
-    def __init__(self, c_in: int, c_out: int) -> None:
-        super().__init__()
-        self.conv_a = ReLUConvBN(c_in, c_out, 3, stride=2)
-        self.conv_b = ReLUConvBN(c_out, c_out, 3)
-        self.shortcut = nn.Sequential(nn.AvgPool2d(2, stride=2), nn.Conv2d(c_in, c_out, 1, bias=False))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map `(batch, c_in, height, width)` to `(batch, c_out, height / 2, width / 2)`."""
-        out: Tensor = self.shortcut(x) + self.conv_b(self.conv_a(x))
-        return out
-
-
-class NB201Network(nn.Module):
-    """Stem, three stages of five cells with a reduction block between them, global pooling, classifier."""
-
-    def __init__(self, cell: Cell, classes: int) -> None:
-        super().__init__()
-        self.stem = nn.Sequential(nn.Conv2d(3, CHANNELS[0], 3, padding=1, bias=False), nn.BatchNorm2d(CHANNELS[0]))
-        blocks: list[nn.Module] = []
-        for stage, channels in enumerate(CHANNELS):
-            if stage:
-                blocks.append(ReductionBlock(CHANNELS[stage - 1], channels))
-            blocks += [CellNetwork(cell, channels) for _ in range(CELLS_PER_STAGE)]
-        self.cells = nn.Sequential(*blocks)
-        self.lastact = nn.Sequential(nn.BatchNorm2d(CHANNELS[-1]), nn.ReLU(inplace=True))
-        self.classifier = nn.Linear(CHANNELS[-1], classes)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map images `(batch, 3, height, width)` to logits `(batch, classes)`."""
-        features = self.lastact(self.cells(self.stem(x)))
-        logits: Tensor = self.classifier(features.mean((2, 3)))
-        return logits
 
 
 def _block_indices() -> list[tuple[int, int, bool]]:
@@ -221,6 +145,7 @@ class NB201(Space):
     operations = ("input", *OPERATIONS, "output")
     slots = _slots()
     decisions = edge_decisions(OPERATIONS)
+    supernet = NB201Supernet()
 
     @property
     def size(self) -> int:
@@ -248,7 +173,7 @@ class NB201(Space):
     def network(self, arch: str, task: str = "", seed: int = 0) -> NB201Network:
         """Build the network of `arch` as published (C=16, N=5), its weights drawn from `seed`."""
         cell, classes = self.parse(arch), self.task(task).classes
-        return initialise(lambda: NB201Network(cell, classes), seed)
+        return initialise(lambda: NB201Network(partial(CellNetwork, cell), classes), seed)
 
     def graph(self, arch: str) -> Graph:
         """Return the graph of the cell; see `cell_graph`."""

@@ -29,6 +29,7 @@ from torch import nn
 
 from parzc.datasets.spaces._base import Cost, Graph, Slot, Space, Task, initialise
 from parzc.datasets.spaces._decisions import Choice, Decision, as_generator, checked_choices
+from parzc.datasets.spaces._nb201_networks import EDGES, Cell
 from parzc.datasets.spaces._transnas_costs import Shape, cost_of, residual_block
 from parzc.datasets.spaces._transnas_costs import cell as cell_cost
 from parzc.datasets.spaces._transnas_networks import (
@@ -38,7 +39,7 @@ from parzc.datasets.spaces._transnas_networks import (
     ResidualBlock,
     TransNASNetwork,
 )
-from parzc.datasets.spaces.nb201 import EDGES, Cell, cell_graph, edge_decisions, mutated, representatives
+from parzc.datasets.spaces.nb201 import cell_graph, edge_decisions, mutated, representatives
 from parzc.errors import InputError
 
 OPERATIONS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3")

@@ -10,12 +10,14 @@ from parzc.search.algorithms._base import Algorithm
 from parzc.search.algorithms.evolution import Evolution
 from parzc.search.algorithms.guided import Guided
 from parzc.search.algorithms.local import Local
+from parzc.search.algorithms.perturbation import Perturbation
+from parzc.search.algorithms.pruning import Pruning
 from parzc.search.algorithms.random import Random
 
 __all__ = ["ALGORITHMS", "Algorithm", "get_algorithm"]
 
 ALGORITHMS: Mapping[str, type[Algorithm]] = MappingProxyType(
-    {kind.name: kind for kind in (Guided, Evolution, Local, Random)}
+    {kind.name: kind for kind in (Guided, Evolution, Local, Random, Perturbation, Pruning)}
 )
 """Name to algorithm; the default comes first."""
 

@@ -2,13 +2,18 @@
 
 import math
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from parzc.datasets import Space
 from parzc.search.history import History
 from parzc.search.pool import Pool
+
+if TYPE_CHECKING:
+    from parzc.search.scores import Score
 
 
 class Algorithm(ABC):
@@ -19,9 +24,13 @@ class Algorithm(ABC):
 
     Attributes:
         name: what users call it.
+        reads_values: whether what is asked for depends on the values of earlier trials.
+        needs_labels: whether these values have to be accuracies; a score does not do.
     """
 
     name: ClassVar[str]
+    reads_values: ClassVar[bool] = True
+    needs_labels: ClassVar[bool] = False
 
     @abstractmethod
     def ask(self, history: History, pool: Pool, n: int, rng: np.random.Generator) -> list[str]:
@@ -43,6 +52,19 @@ class Algorithm(ABC):
         Empty for all that are registered, or where nothing is measured.
         """
         return ()
+
+    def own_rows(
+        self,
+        archs: Sequence[str],  # noqa: ARG002
+        pool: Pool,  # noqa: ARG002
+        score: "Score",  # noqa: ARG002
+        seed: int,  # noqa: ARG002
+    ) -> NDArray[np.float64] | None:
+        """Return what a score keeps of architectures, `(n, columns)`, where the algorithm measures them in its own way.
+
+        None where their features are read.
+        """
+        return None
 
     def expected_improvement_left(self, history: History, pool: Pool) -> float:  # noqa: ARG002
         """Return by how much the best candidate is expected to beat the best trial; NaN if the algorithm cannot say."""

@@ -47,6 +47,7 @@ class Guided(Algorithm):
     """
 
     name = "guided"
+    needs_labels = True
 
     def __init__(
         self,

@@ -11,6 +11,7 @@ class Random(Algorithm):
     """Draws architectures from the space, each function once."""
 
     name = "random"
+    reads_values = False
 
     def ask(self, history: History, pool: Pool, n: int, rng: np.random.Generator) -> list[str]:  # noqa: ARG002
         """Return `n` random architectures."""

@@ -13,7 +13,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from parzc.datasets import get_space
-from parzc.datasets.spaces.nb201 import CellNetwork
+from parzc.datasets.spaces._nb201_networks import CellNetwork
 from parzc.errors import InputError
 
 SPACE = get_space("nb201")
