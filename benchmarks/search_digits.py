@@ -34,7 +34,7 @@ from parzc.search.history import History
 from parzc.search.pool import Pool
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "search_digits"
-TRAININGS = 30
+TRAININGS, MOST = 30, 400
 POINTS = (5, 10, 15, 20, 25, 30)
 
 
@@ -76,7 +76,7 @@ def main() -> None:
     args = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     path, space = Path(args.out), get_space(f"{EXAMPLE}/space.py:space")
-    archs = space.sample(args.networks, 0)
+    archs = space.sample(MOST, 0)[: args.networks]
     train(path, archs, args.jobs)
     values = {arch: value for arch, (value, _) in read(path)["networks"].items() if arch in set(archs)}
     pool = measured(space, archs)
