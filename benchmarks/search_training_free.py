@@ -10,7 +10,7 @@ all three data sets.
 Supernets run once for each data set, on images of CIFAR-10: for CIFAR-100 on the same, for ImageNet16-120 on their
 means over 2 x 2 pixels, with class indices drawn at random for both. Scores that read no logits (`nwot`, `meco`) end
 with the same cell for 10 and for 100 classes, and are run once for both. What is smaller than published, so that the
-whole record takes less than forty minutes of one core, stands in `settings` and `differs` of each method.
+whole record takes a quarter of an hour of one core, stands in `settings` and `differs` of each method.
 """
 
 import argparse
