@@ -110,7 +110,8 @@ def _search(config: SearchConfig, space: Space, labels: Labels, folder: RunFolde
     folder.check(seed, search)
     write_run(folder.out, config)
     folder.begin(seed, search)
-    home = folder.out / "trainings" / (f"seed-{seed}" if config.seeds > 1 else "")
+    # The first seed has the same folders whether there are others or not, so that more seeds can be asked for later.
+    home = folder.out / "trainings" / (f"seed-{seed}" if seed else "")
 
     def train(trial: Trial, stop: threading.Event) -> Outcome:
         return labels.train(trial, home / f"{trial.number:04d}", stop)
