@@ -69,7 +69,7 @@ def _looked_up(config: SearchConfig, space: Space) -> Labels:
             now = float(value.get(trial.arch, math.nan))
             if now != trial.value:
                 raise InputError(
-                    f"{table.name} gives {trial.arch} the {table.target} {now:g}, but the search was told "
+                    f"{table.name} gives {trial.arch} the {table.target} {now:g}, but the search was given "
                     f"{trial.value:g}; give the table it began with, or begin anew with another --out"
                 )
 

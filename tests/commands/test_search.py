@@ -216,7 +216,7 @@ def test_a_table_whose_values_have_changed_is_refused(archs, accuracies, tmp_pat
     frame.assign(value=100 - frame["value"]).to_csv(table, index=False)
     first = before["seeds"][0]["trials"][0]
     sentence = refused([*options, "--trainings", "4"], capsys)
-    assert f"table.csv gives {first['arch']} the value {100 - first['value']:g}, but the search was told" in sentence
+    assert f"table.csv gives {first['arch']} the value {100 - first['value']:g}, but the search was given" in sentence
     assert record_of(out) == before
 
 
