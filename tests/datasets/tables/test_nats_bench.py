@@ -151,9 +151,7 @@ def test_other_records_are_refused(tmp_path, record):
 
 def test_a_record_that_calls_something_is_refused(tmp_path):
     write_record(tmp_path, 5, {"200": Path("x")})
-    with pytest.raises(
-        InputError, match=r"000005\.pickle\.pbz2 refers to 'pathlib.*Path', which the form read here never uses"
-    ):
+    with pytest.raises(InputError, match=r"000005\.pickle\.pbz2 refers to 'pathlib.*Path', which the form read here"):
         nats_bench.read_directory(tmp_path)
 
 
@@ -192,7 +190,7 @@ def test_a_checkpoint_that_calls_something_is_refused(tmp_path):
     torch.save({"arch2infos": {0: Path("x")}}, path)
     with pytest.raises(
         InputError,
-        match=r"bad\.pth refers to 'pathlib\S*Path', which NAS-Bench-201-v1_1\S* never uses, .*another official form",
+        match=r"bad\.pth refers to 'pathlib\S*Path', which NAS.* never .*another official form",
     ):
         nats_bench.read_checkpoint(path)
 
