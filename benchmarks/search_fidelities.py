@@ -19,7 +19,22 @@ from search_nb201 import pool
 from parzc.search.algorithms import get_algorithm
 from parzc.search.history import COMPLETE, History, Trial
 
-PLANS = ((20, 0), (20, 1), (20, 3), (20, 5), (20, 10), (10, 5), (10, 10), (0, 10), (0, 15), (0, 20))
+PLANS = (
+    (5, 0),
+    (10, 0),
+    (15, 0),
+    (20, 0),
+    (20, 1),
+    (20, 3),
+    (20, 5),
+    (20, 10),
+    (10, 5),
+    (10, 10),
+    (0, 5),
+    (0, 10),
+    (0, 15),
+    (0, 20),
+)
 """Trainings of 12 epochs, then trainings of 200."""
 BRIEF = 12.0
 

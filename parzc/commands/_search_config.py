@@ -212,8 +212,8 @@ def _check_source(config: SearchConfig) -> None:
             raise InputError(f"--{option} {getattr(config, name)} is for trainings; give a command with --train")
 
 
-def continue_run(out: Path, config: SearchConfig) -> None:
-    """Write `run.json`, after checking that a folder that has one is of the same search.
+def check_run(out: Path, config: SearchConfig) -> None:
+    """Check that a folder that has a `run.json` is of the same search.
 
     Raises:
         InputError: if the folder holds another search; the option that differs is named.
@@ -230,9 +230,13 @@ def continue_run(out: Path, config: SearchConfig) -> None:
                     f"{out} holds a search with --{name} {_shown(there)}, not {_shown(here)}; give the same "
                     "options to continue it, or name another folder with --out"
                 )
+
+
+def write_run(out: Path, config: SearchConfig) -> None:
+    """Write `run.json`."""
     # Where trials are kept may name a password, and is given again by the same command.
     kept = {name: value for name, value in asdict(config).items() if name != "storage"}
-    write_atomically(path, (json.dumps({"config": kept, "parzc": version("parzc")}, indent=1) + "\n").encode())
+    write_atomically(out / RUN, (json.dumps({"config": kept, "parzc": version("parzc")}, indent=1) + "\n").encode())
 
 
 def _plain(value: Any) -> Any:

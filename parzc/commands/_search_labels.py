@@ -9,7 +9,7 @@ from pathlib import Path
 from parzc.commands._search_config import SearchConfig
 from parzc.datasets import Space, Table, list_tables, load_table
 from parzc.errors import InputError
-from parzc.search.history import Trial
+from parzc.search.history import History, Trial
 from parzc.search.training import Outcome, TrainingCommand
 
 
@@ -23,6 +23,7 @@ class Labels:
         archs: the candidates, where not the whole space can be asked for.
         train: trains the architecture of a trial in a folder of the run.
         report: the reported figure of an architecture, NaN where there is none.
+        check: raises `InputError` if a search knows another value of an architecture than it would be given now.
     """
 
     name: str | None
@@ -30,6 +31,7 @@ class Labels:
     archs: Sequence[str] | None
     train: Callable[[Trial, Path, threading.Event], Outcome]
     report: Callable[[str], float]
+    check: Callable[[History], None] = lambda _: None
 
 
 def open_labels(config: SearchConfig, space: Space) -> Labels:
@@ -62,7 +64,16 @@ def _looked_up(config: SearchConfig, space: Space) -> Labels:
     def report(arch: str) -> float:
         return float(reported.get(arch, math.nan))
 
-    return Labels(table.name, table.target, table.archs, train, report)
+    def check(history: History) -> None:
+        for trial in history.complete:
+            now = float(value.get(trial.arch, math.nan))
+            if now != trial.value:
+                raise InputError(
+                    f"{table.name} gives {trial.arch} the {table.target} {now:g}, but the search was told "
+                    f"{trial.value:g}; give the table it began with, or begin anew with another --out"
+                )
+
+    return Labels(table.name, table.target, table.archs, train, report, check)
 
 
 def _table(config: SearchConfig, space: Space) -> Table:

@@ -102,7 +102,8 @@ class Loop:
         if self._failures >= FAILURES:
             raise InputError(
                 f"{FAILURES} trainings in a row failed, the last one, trial {trial.number}, because {outcome.reason}; "
-                "correct the training and give the same command again"
+                "correct the training, and give the same command again with a larger --trainings: those that failed "
+                "count, and are not trained again"
             )
 
     def _fidelity(self, trial: Trial, outcome: Outcome) -> float:

@@ -15,6 +15,7 @@ from parzc.commands._search_config import SearchConfig
 from parzc.commands._search_figure import best_so_far, search_figure
 from parzc.commands._search_labels import Labels
 from parzc.datasets import Space
+from parzc.errors import InputError
 from parzc.files import write_atomically
 from parzc.search import Search
 from parzc.search.history import COMPLETE, FAILED, LABEL, History, Trial
@@ -100,6 +101,20 @@ class RunFolder:
             "seeds": [],
         }
         self._written = 0.0
+
+    def check(self, seed: int, search: Search) -> None:
+        """Raise `InputError` if the folder's record of a seed holds more trainings than the study: it was lost."""
+        try:
+            record = json.loads((self.out / RECORD).read_text(encoding="utf-8"))
+            before = next(len(entry["trials"]) for entry in record["seeds"] if entry["seed"] == seed)
+        except (OSError, ValueError, LookupError, TypeError, StopIteration):
+            return  # nothing was recorded, or nothing that can be read
+        now = len(search.history)
+        if before > now:
+            raise InputError(
+                f"{self.out / RECORD} holds {before} trainings of seed {seed}, but the study holds {now}: it was lost "
+                "or damaged; bring it back, or begin anew with another --out"
+            )
 
     def begin(self, seed: int, search: Search) -> None:
         """Begin the record of a seed with what there is already."""

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from parzc.commands._search_config import SearchConfig, continue_run
+from parzc.commands._search_config import SearchConfig, check_run, write_run
 from parzc.commands._search_figure import best_so_far, search_figure
 from parzc.commands._search_options import read_settings
 from parzc.commands._search_record import FIGURE, ROWS, trial_entry, write_record
@@ -52,7 +52,8 @@ def run_scored(config: SearchConfig, space: Space) -> Path:
         progress=True,
     )
     out.mkdir(parents=True, exist_ok=True)
-    continue_run(out, config)
+    check_run(out, config)
+    write_run(out, config)
     seeds: list[dict[str, Any]] = []
     for seed in range(config.seeds):
         history = search.run(config.evaluations, seed, config.batch, _Lines(config, seed))

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import FrameType
 
 from parzc.commands._run import run_command
-from parzc.commands._search_config import SearchConfig, continue_run, parser, read_config
+from parzc.commands._search_config import SearchConfig, check_run, parser, read_config, write_run
 from parzc.commands._search_labels import Labels, open_labels
 from parzc.commands._search_loop import Loop
 from parzc.commands._search_options import read_settings
@@ -41,14 +41,15 @@ def run(config: SearchConfig) -> None:
     labels = open_labels(config, space)
     out = Path(config.out or f"runs/search-{space.name}-{labels.target or 'train'}-{config.algorithm}")
     out.mkdir(parents=True, exist_ok=True)
-    continue_run(out, config)
+    check_run(out, config)
     folder = RunFolder(out, config, space, labels)
     with _interruptible(), _going_on():
         try:
             for seed in range(config.seeds):
                 _search(config, space, labels, folder, seed)
         finally:
-            folder.write_report()
+            if folder.record["seeds"]:
+                folder.write_report()
     for line in folder.closing():
         print(line)
     _close(out, start)
@@ -105,8 +106,12 @@ def _search(config: SearchConfig, space: Space, labels: Labels, folder: RunFolde
         settings=read_settings(config.settings) or None,
         progress=seed == 0,
     )
+    labels.check(search.history)
+    folder.check(seed, search)
+    write_run(folder.out, config)
     folder.begin(seed, search)
-    home = folder.out / "trainings" / (f"seed-{seed}" if config.seeds > 1 else "")
+    # The first seed has the same folders whether there are others or not, so that more seeds can be asked for later.
+    home = folder.out / "trainings" / (f"seed-{seed}" if seed else "")
 
     def train(trial: Trial, stop: threading.Event) -> Outcome:
         return labels.train(trial, home / f"{trial.number:04d}", stop)

@@ -27,6 +27,8 @@ LOOK_SECONDS = 0.05
 """Between two looks at a training that runs."""
 TAIL_BYTES, TAIL_LINES, TAIL_CHARACTERS = 65536, 3, 500
 """How much of the end of what a training printed is read, and quoted in a reason."""
+LONGEST = 400
+"""Characters of a line that may be a number."""
 
 
 @dataclass(frozen=True)
@@ -188,7 +190,7 @@ def _outcome(folder: Path, seconds: float) -> Outcome:
         value = _number(result, "value", math.nan)
         if not math.isfinite(value):
             raise ValueError(f"its value is {value}")
-        return Outcome(value, _number(result, "seconds", seconds), _number(result, "epochs", 0.0))
+        return Outcome(value, _amount(result, "seconds", seconds), _amount(result, "epochs", 0.0))
     except ValueError as reason:
         return Outcome(seconds=seconds, reason=_with_errors(str(reason), folder))
 
@@ -207,6 +209,10 @@ def _last_line(folder: Path) -> float:
     lines = _tail(folder / OUTPUT)
     if not lines:
         raise ValueError(f"it printed nothing and wrote no {RESULT}")
+    # Python's own numbers may have underscores, which are no part of what a training prints; a line of this length may
+    # have lost its beginning.
+    if "_" in lines[-1] or len(lines[-1]) > LONGEST:
+        raise ValueError(f"the last line that it printed is '{lines[-1][:100]}', not a number")
     try:
         if "_" in lines[-1]:
             raise ValueError("Python reads 90_5 as 905")
@@ -218,8 +224,18 @@ def _last_line(folder: Path) -> float:
 def _number(result: dict[str, Any], name: str, default: float) -> float:
     number = result.get(name, default)
     if isinstance(number, bool) or not isinstance(number, int | float):
-        raise ValueError(f"'{name}' of its {RESULT} is {str(number)[:100]!r}, not a number")
-    return float(number)
+        raise ValueError(f"'{name}' of its {RESULT} is {repr(number)[:100]}, not a number")
+    try:
+        return float(number)
+    except OverflowError:
+        raise ValueError(f"'{name}' of its {RESULT} is too large for a number") from None
+
+
+def _amount(result: dict[str, Any], name: str, default: float) -> float:
+    number = _number(result, name, default)
+    if not (math.isfinite(number) and number >= 0):
+        raise ValueError(f"'{name}' of its {RESULT} is {number:g}; it has to be 0 or more")
+    return number
 
 
 def _tail(path: Path) -> list[str]:

@@ -190,6 +190,36 @@ def test_a_folder_of_something_else_is_left_alone(options, tmp_path, capsys):
     assert "is no run.json of search.py" in refused([*options, "--out", str(tmp_path)], capsys)
 
 
+def test_a_refused_search_leaves_nothing_that_refuses_the_next(options, tmp_path, capsys):
+    assert "foo" in refused([*options, "--trainings", "2", "--budget", "foo=3", "--out", str(tmp_path)], capsys)
+    search.main([*options, "--trainings", "2", "--out", str(tmp_path)])
+    assert len(record_of(tmp_path)["seeds"][0]["trials"]) == 2
+
+
+@pytest.mark.parametrize("damage", ["gone", "empty"])
+def test_a_study_that_was_lost_is_not_begun_anew(options, damage, tmp_path, capsys):
+    search.main([*options, "--trainings", "3", "--out", str(tmp_path)])
+    before, journal = record_of(tmp_path), tmp_path / "study.journal"
+    journal.unlink() if damage == "gone" else journal.write_text("")
+    sentence = refused([*options, "--trainings", "3", "--out", str(tmp_path)], capsys)
+    assert "holds 3 trainings of seed 0, but the study holds 0" in sentence
+    assert record_of(tmp_path) == before
+
+
+def test_a_table_whose_values_have_changed_is_refused(archs, accuracies, tmp_path, capsys):
+    table, out = tmp_path / "table.csv", tmp_path / "out"
+    frame = pd.DataFrame({"arch": archs, "value": accuracies["cifar10_valid"]})
+    options = ["--table", str(table), "--target", "value", "--algorithm", "random", "--out", str(out)]
+    frame.to_csv(table, index=False)
+    search.main([*options, "--trainings", "2"])
+    before = record_of(out)
+    frame.assign(value=100 - frame["value"]).to_csv(table, index=False)
+    first = before["seeds"][0]["trials"][0]
+    sentence = refused([*options, "--trainings", "4"], capsys)
+    assert f"table.csv gives {first['arch']} the value {100 - first['value']:g}, but the search was told" in sentence
+    assert record_of(out) == before
+
+
 def test_a_guided_search_leaves_its_ranker(csv_table, tmp_path, capsys):
     options = ["--table", str(csv_table), "--target", "cifar10_valid", "--trainings", "12", "--out", str(tmp_path)]
     search.main(options)

@@ -156,7 +156,10 @@ def test_three_failures_in_a_row_end_it_with_one_sentence(made, tmp_path, capsys
     assert output.err.startswith(
         "error: 3 trainings in a row failed, the last one, trial 2, because it ended with exit"
     )
-    assert "ValueError: no images; correct the training and give the same command again" in output.err
+    assert (
+        "ValueError: no images; correct the training, and give the same command again with a larger --trainings"
+        in output.err
+    )
     assert output.err.count("\n") == 1
     assert [trial["state"] for trial in trials_of(tmp_path)] == ["failed"] * 3
     # Once the training is corrected, the same search goes on; what failed has been counted.

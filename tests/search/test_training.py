@@ -22,6 +22,10 @@ ARCH = '|nor_conv_3x3~0|+|it\'s `$HOME` "x" \\n; rm -rf ~|'
 POSIX = pytest.mark.skipif(os.name != "posix", reason="signals and process groups")
 
 
+RESULT_OF = "import sys; open(sys.argv[2] + '/result.json', 'w').write('{}')"
+"""A training that writes its result and prints nothing."""
+
+
 def python(code: str, *arguments: str) -> str:
     """Return a command that runs Python code; fields of its arguments are substituted."""
     return f"{shlex.quote(sys.executable)} -c {shlex.quote(code)} {' '.join(arguments)}"
@@ -106,6 +110,12 @@ def test_a_result_file_of_an_earlier_attempt_is_not_read(tmp_path):
         ("import sys; open(sys.argv[2] + '/result.json', 'w').write('[1]')", "its result.json has no 'value'"),
         ("import sys; open(sys.argv[2] + '/result.json', 'w').write('{\"value\": \"3\"}')", "is '3', not a number"),
         ("import sys; sys.stdout.buffer.write(b'\\xff\\xfe\\n')", "not a number"),
+        ("print('1_0')", "the last line that it printed is '1_0', not a number"),
+        ("print('x' * 70_000 + '93')", "not a number"),
+        (RESULT_OF.format('{"value": 1' + 400 * "0" + "}"), "'value' of its result.json is too large for a number"),
+        (RESULT_OF.format('{"value": 3, "seconds": -3}'), "'seconds' of its result.json is -3; it has to be 0 or more"),
+        (RESULT_OF.format('{"value": 3, "seconds": Infinity}'), "'seconds' of its result.json is inf"),
+        (RESULT_OF.format('{"value": 3, "epochs": -1}'), "'epochs' of its result.json is -1; it has to be 0 or more"),
     ],
 )
 def test_what_goes_wrong_is_the_reason(code, reason, tmp_path):
