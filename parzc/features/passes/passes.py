@@ -91,11 +91,15 @@ class Passes(OwnWeights):
             return self._flow({})
 
     def _flow(self, replace: dict[Callable[..., Any], Callable[..., Any]]) -> list[Node]:
+        _ = self.forward
         with with_gradients(), self._untouched(_absolute):
             ones = self.batch.part(0, 1).map(_double).replaced(_ones)
             recorder = Recorder(self.network, replace=replace, contents=self._contents)
             with undefined_on_failure("the network does not run on one input of ones in float64"), recorder:
-                total = self._objective.find(ones.run(self.network)).sum()
+                output = self._objective.find(ones.run(self.network))
+                if output.ndim != self._logits.ndim:
+                    raise ValueError(f"it returned {tuple(output.shape)}, which has other axes than for the batch")
+                total = output.sum()
             nodes = recorder.nodes()
             if not math.isfinite(total.item()):
                 what = "not a number" if math.isnan(total.item()) else "too large for float64"
