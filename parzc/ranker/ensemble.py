@@ -25,6 +25,9 @@ from parzc.ranker.target_transform import ranks_better, standard_scores
 
 Array = NDArray[np.float64]
 
+SMALLEST = 1e-12
+"""Smallest standard deviation that scores are divided by; below it they are all the same."""
+
 
 class Ensemble:
     """Members of several kinds whose standardised scores are added up with ensemble weights.
@@ -79,6 +82,11 @@ class Ensemble:
     def standardise(self, inputs: Inputs) -> None:
         """Give the scores of each member, and their weighted sum, mean 0 and standard deviation 1 over networks."""
         self._standardise(self._raw(inputs))
+
+    @property
+    def orders(self) -> bool:
+        """Whether any two of the networks that scores were standardised on have different scores."""
+        return bool(self.scale_[-1] > SMALLEST)
 
     def predict(self, inputs: Inputs) -> Array:
         """Return scores `(n,)`, bigger is better; Bayesian layers use the means of their weights."""
@@ -243,9 +251,9 @@ class Ensemble:
 
     def _standardise(self, raw: Array) -> None:
         self.offset_, self.scale_ = np.zeros(len(self.members_) + 1), np.ones(len(self.members_) + 1)
-        self.offset_[:-1], self.scale_[:-1] = raw.mean(1), np.maximum(raw.std(1), 1e-12)
+        self.offset_[:-1], self.scale_[:-1] = raw.mean(1), np.maximum(raw.std(1), SMALLEST)
         total = self._sum(raw)
-        self.offset_[-1], self.scale_[-1] = total.mean(), max(total.std(), 1e-12)
+        self.offset_[-1], self.scale_[-1] = total.mean(), max(total.std(), SMALLEST)
 
     def _sum(self, raw: Array) -> Array:
         """Return the weighted sum of `(members, n)` scores, standardised; all mixers count alike."""

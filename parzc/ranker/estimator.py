@@ -83,7 +83,7 @@ class Ranker(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # scikit-lea
 
         Raises:
             InputError: for fewer than two networks, other numbers of labels than networks, labels that are not
-                finite, or a preset without members.
+                finite or all the same, networks to be ranked that are all the same, or a preset without members.
         """
         table, labels = _as_table(features), np.asarray(accuracies, dtype=np.float64)
         if labels.shape != (len(table),) or len(table) < 2 or not np.isfinite(labels).all():
@@ -91,16 +91,30 @@ class Ranker(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # scikit-lea
                 f"a ranker needs one finite accuracy for each of at least 2 networks, but {len(table)} networks came "
                 f"with accuracies of shape {labels.shape}, {np.isfinite(labels).sum()} of them finite"
             )
+        if (labels == labels[0]).all():
+            raise InputError(
+                f"all {len(labels)} accuracies are {labels[0]:g}, so that there is no order to learn; give networks "
+                "with different accuracies"
+            )
         preset = get_preset(self.preset, self.space).override(self.settings or {})
         if preset.mixers < 0 or preset.mixers + len(preset.others) == 0:
             raise InputError("a ranker needs at least one member; set mixers to 1 or more, or name one in others")
-        pool = table if unlabelled is None else _as_table(unlabelled)
+        pool = table if unlabelled is None else _as_pool(unlabelled)
         self.preset_ = preset
         self.encoder_ = make_encoder(preset, self.space).fit(pool)
         self.warm_start_ = WarmStart() if warm_start is None else warm_start
         inputs = self._inputs(table)
         self.ensemble_ = self._ensemble(inputs).fit(inputs, labels, self._inputs(pool), self.warm_start_)
+        self._check_scores(len(pool))
         return self
+
+    def _check_scores(self, networks: int) -> None:
+        """Raise `InputError` where no two networks of the pool have different scores."""
+        if not self.ensemble_.orders:
+            raise InputError(
+                f"the {networks} networks to be ranked do not differ in anything that the ranker reads; give features "
+                "of different networks, measured with more proxies"
+            )
 
     def _ensemble(self, inputs: Inputs) -> Ensemble:
         """Return the unfitted ensemble for labelled networks."""
@@ -117,11 +131,13 @@ class Ranker(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # scikit-lea
             features: of all networks that are to be ranked, at best.
 
         Raises:
-            InputError: if the features lack what the ranker reads, or a node is nowhere in its space.
+            InputError: if the features lack what the ranker reads, a node is nowhere in its space, or the networks are
+                fewer than two or all the same.
         """
-        table = _as_table(features)
+        table = _as_pool(features)
         self.encoder_ = self.encoder_.refit(table)
         self.ensemble_.standardise(self._inputs(table))
+        self._check_scores(len(table))
         return self
 
     def predict(self, features: Features) -> NDArray[np.float64]:
@@ -221,3 +237,14 @@ class Ranker(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # scikit-lea
 
 def _as_table(features: Features) -> FeatureTable:
     return features if isinstance(features, FeatureTable) else FeatureTable.of(features)
+
+
+def _as_pool(features: Features) -> FeatureTable:
+    """Return features to scale and standardise on, of which one network is too few."""
+    table = _as_table(features)
+    if len(table) < 2:
+        raise InputError(
+            f"a ranker takes its scale from all networks that are to be ranked, but there are {len(table)}; give the "
+            "features of at least 2"
+        )
+    return table

@@ -223,7 +223,12 @@ def _read_end(name: str, end: Any) -> tuple[float | None, bool]:
         value = float(end.strip().removesuffix("%") if isinstance(end, str) else end) / (100 if percent else 1)
     except (TypeError, ValueError):
         value = math.nan
-    if isinstance(end, bool) or math.isnan(value) or (percent and not 0 <= value <= 1):
+    if (
+        isinstance(end, bool)
+        or (isinstance(end, str) and "_" in end)
+        or math.isnan(value)
+        or (percent and not 0 <= value <= 1)
+    ):
         raise InputError(f"{end!r:.100} is no bound of '{name}'; give one {EXAMPLES}")
     return value, percent
 

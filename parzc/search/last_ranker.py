@@ -33,7 +33,7 @@ def last_ranker(search: Search) -> Ranker | None:
         return None
     value = {trial.arch: trial.value for trial in trials}
     labels = np.array([value[arch] for arch in features.archs])
-    if len(features) < LEAST:
+    if len(features) < LEAST or (labels == labels[0]).all():
         return None
     candidates = list(pool.archs()) if pool.listed else []
     measured = pool.evaluator is not None and bool(candidates) and all(pool.evaluator.is_measured(candidates))

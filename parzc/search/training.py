@@ -214,6 +214,8 @@ def _last_line(folder: Path) -> float:
     if "_" in lines[-1] or len(lines[-1]) > LONGEST:
         raise ValueError(f"the last line that it printed is '{lines[-1][:100]}', not a number")
     try:
+        if "_" in lines[-1]:
+            raise ValueError("Python reads 90_5 as 905")
         return float(lines[-1])
     except ValueError:
         raise ValueError(f"the last line that it printed is '{lines[-1][:100]}', not a number") from None

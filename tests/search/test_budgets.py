@@ -59,6 +59,7 @@ def test_a_budget_is_given_in_many_ways(given, lower, upper, relative):
         ({"parms": 4}, "'parms' is not counted by search spaces; bound params, flops, n_layers, or give a function"),
         ({"params": (len, 4)}, "'params' is counted by the search space; give your function another name"),
         ({"params": "many"}, "'many' is no bound of 'params'; give one such as 5e6"),
+        ({"params": "90_5"}, "'90_5' is no bound of 'params'"),
         ({"params": True}, "True is no bound"),
         ({"params": math.nan}, "nan is no bound"),
         ({"params": (1, 2, 3)}, r"\(1, 2, 3\) is no bound of 'params'"),

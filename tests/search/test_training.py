@@ -101,6 +101,7 @@ def test_a_result_file_of_an_earlier_attempt_is_not_read(tmp_path):
     [
         ("pass", "it printed nothing and wrote no result.json"),
         ("print('accuracy 3')", "the last line that it printed is 'accuracy 3', not a number"),
+        ("print('90_5')", "the last line that it printed is '90_5', not a number"),
         ("print(float('nan'))", "its value is nan"),
         ("print('inf')", "its value is inf"),
         ("import sys; print(3); sys.exit(4)", "it ended with exit status 4"),

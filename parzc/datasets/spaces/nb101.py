@@ -90,6 +90,10 @@ class NB101(Space):
         Leading zeros of the matrix may be missing, as where it was kept as a number.
         """
         operations = tuple(row["ops"].split(","))
+        unknown = [name for name in operations if name not in self.operations]
+        if unknown:
+            reason = f"'{unknown[0]}' is none of {', '.join(self.operations)}; write ops like {OPS_EXAMPLE}"
+            raise _refused(row["ops"], reason)
         n = len(operations)
         digits = row["adjacency"].zfill(n * n)
         if len(digits) != n * n or set(digits) - set("01") or operations[0] != "input":
@@ -196,6 +200,10 @@ class NB101(Space):
             found = pruned(changed(cell, generator))
             if found and count_edges(found) <= MAX_EDGES and canonical_order(found) != canonical_order(cell):
                 return write_cell(found)
+
+
+OPS_EXAMPLE = "input,conv3x3-bn-relu,output"
+"""How the column `ops` of a table is written."""
 
 
 def _refused(arch: object, reason: str) -> InputError:

@@ -4,6 +4,7 @@ Every row is checked on the way in, so that the rest of the package can rely on 
 once, with a finite label.
 """
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,6 +93,8 @@ def load_table(source: str | Path, *, space: Space, target: str | None = None) -
         raise InputError(f"{name} holds no rows; give a table with at least one architecture")
     numbers = {column: _numbers(frame[column]) for column in frame.columns if column != "arch"}
     figures = {column: values for column, values in numbers.items() if not np.isnan(values).all()}
+    if not (target or default):
+        _refuse_written_otherwise(name, frame, figures)
     target = target or default or _only_column(name, tuple(figures))
     if target not in numbers:
         raise _no_column(name, target, figures)
@@ -142,6 +145,8 @@ def _read(name: str, space: Space) -> tuple[pd.DataFrame, str, str | None]:
 
 
 def _number(cell: object) -> float:
+    if isinstance(cell, str) and (not cell.isascii() or "_" in cell):
+        return np.nan  # Python's own syntax: 90_5 would be 905
     try:
         return float(cell)  # type: ignore[arg-type]
     except (TypeError, ValueError):
@@ -150,6 +155,18 @@ def _number(cell: object) -> float:
 
 def _numbers(cells: Iterable[object]) -> NDArray[np.float64]:
     return np.array([_number(cell) for cell in cells], dtype=np.float64)
+
+
+def _refuse_written_otherwise(name: str, frame: pd.DataFrame, figures: Mapping[str, object]) -> None:
+    """Name the first cell of a column that holds numbers, but none of them as a plain number, such as `93%`."""
+    for column in frame.columns:
+        if column == "arch" or column in figures:
+            continue
+        place, cell = frame.index[0], str(frame[column].iloc[0])
+        if re.fullmatch(r"[+-]?\d[\d_.,' ]*%?", cell):
+            raise InputError(
+                f"{name}, {place}: {column} is '{cell}', not a finite number; write plain numbers, such as 93.5"
+            )
 
 
 def _only_column(name: str, columns: tuple[str, ...]) -> str:

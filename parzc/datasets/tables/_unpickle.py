@@ -38,8 +38,8 @@ class _Unpickler(pickle.Unpickler):
             return self._allowed[module_name, global_name]
         except KeyError:
             raise InputError(
-                f"{self._file} refers to '{module_name}.{global_name}', which its format never uses, "
-                "so it was not opened; get the file again from its official source"
+                f"{self._file} refers to '{module_name}.{global_name}', which the form read here never uses, "
+                "so it was not opened; get the official file in that form, or write its accuracies into a CSV file"
             ) from None
 
 
@@ -85,5 +85,9 @@ def load_checkpoint(path: Path, allowed: Globals, *, official: str) -> Any:
             return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises nearly anything for a file that is not its own
         refused = re.search(r"GLOBAL (\S+)", str(error))
-        reason = f"refers to '{refused[1]}', which its format never uses" if refused else "is damaged"
-        raise InputError(f"{path} {reason}; get the official {official} again") from error
+        if refused:
+            raise InputError(
+                f"{path} refers to '{refused[1]}', which {official} never uses, so it was not opened; it may be "
+                f"another official form of these records: get {official}, or write its accuracies into a CSV file"
+            ) from error
+        raise InputError(f"{path} is damaged; get the official {official} again") from error

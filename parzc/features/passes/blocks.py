@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from parzc.features.passes.batch import Batch
 from parzc.features.passes.state import random_signs
 
 CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
@@ -85,14 +86,14 @@ class _Output:
         return t.transpose(1, 2)
 
 
-def watch_blocks(network: nn.Module, inputs: Tensor) -> list[_Output]:
+def watch_blocks(network: nn.Module, inputs: Tensor | Batch) -> list[_Output]:
     """Run the network and return what each primary block puts out."""
     outputs: list[_Output] = []
-    leaf = inputs.detach().requires_grad_(inputs.is_floating_point())
+    leaves = Batch.of(inputs).leaves()
 
     def before(name: str, block: nn.Module) -> Any:
         def hook(_: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
-            if outputs or not args or not isinstance(args[0], Tensor) or not _has_weights(args[0], leaf):
+            if outputs or not args or not isinstance(args[0], Tensor) or not _has_weights(args[0], leaves.tensors):
                 return None
             outputs.append(_Output(f"input of {name}", args[0], block))
             return args[0].clone(), *args[1:]
@@ -114,20 +115,19 @@ def watch_blocks(network: nn.Module, inputs: Tensor) -> list[_Output]:
         for name, block in primary_blocks(network).items():
             stack.enter_context(_removed(block.register_forward_pre_hook(before(name, block))))
             stack.enter_context(_removed(block.register_forward_hook(after(name, block))))
-        # A copy, because networks may overwrite their input.
-        network(leaf.clone())
+        leaves.clone().run(network)
     return outputs
 
 
-def _has_weights(t: Tensor, leaf: Tensor) -> bool:
-    """Whether anything but `leaf` that requires a gradient has gone into a tensor."""
-    seen, stack = set(), [t.grad_fn]
+def _has_weights(t: Tensor, leaves: list[Tensor]) -> bool:
+    """Whether anything but `leaves` that requires a gradient has gone into a tensor."""
+    known, seen, stack = {id(leaf) for leaf in leaves}, set(), [t.grad_fn]
     while stack:
         function = stack.pop()
         if function is None or function in seen:
             continue
         seen.add(function)
-        if getattr(function, "variable", leaf) is not leaf:
+        if hasattr(function, "variable") and id(function.variable) not in known:
             return True
         stack += [following for following, _ in function.next_functions]
     return False
@@ -154,7 +154,7 @@ def _removed(handle: Any) -> Iterator[None]:
         handle.remove()
 
 
-def measure_blocks(network: nn.Module, inputs: Tensor, seed: int) -> Blocks:
+def measure_blocks(network: nn.Module, inputs: Tensor | Batch, seed: int) -> Blocks:
     """Run the network on `inputs` and measure the outputs of its primary blocks and the Jacobians between them."""
     outputs = watch_blocks(network, inputs)
     jacobians: list[Tensor | None] = []

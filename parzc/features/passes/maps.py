@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_hook
 
+from parzc.features.passes.batch import Batch
 from parzc.features.passes.nodes import Call
 from parzc.features.passes.state import Contents, generator
 from parzc.features.passes.trace import Recorder
@@ -28,10 +29,10 @@ class FeatureMaps:
         modules: sum of the first over the outputs of all modules, containers and the network itself included.
     """
 
-    def __init__(self, network: nn.Module, one: Tensor, seed: int, contents: Contents | None = None) -> None:
+    def __init__(self, network: nn.Module, one: Tensor | Batch, seed: int, contents: Contents | None = None) -> None:
         recorder = Recorder(network, contents=contents)
         with torch.no_grad(), _module_outputs() as outputs, recorder:
-            network(one)
+            Batch.of(one).run(network)
         names, weights, whole, part = [], [], [], []
         for name, call in recorder.calls:
             maps = _channels_first(call)

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from parzc.features.passes.batch import Batch
 from parzc.features.passes.bits import Patterns, ones_where_positive, pack_units
 from parzc.features.passes.state import Contents, random_bytes
 from parzc.features.passes.trace import RECTIFIERS, Recorder
@@ -28,7 +29,7 @@ RATE = 0.5
 
 def masked_patterns(
     network: nn.Module,
-    inputs: Tensor,
+    inputs: Tensor | Batch,
     seed: int,
     rate: float = RATE,
     norm: bool = True,
@@ -47,6 +48,7 @@ def masked_patterns(
     Returns:
         Packed patterns, an entry for each application of a rectifier.
     """
+    batch = Batch.of(inputs)
     applied, active = itertools.count(), list[Tensor]()
 
     def masking(rectifier: Callable[..., Tensor]) -> Callable[..., Tensor]:
@@ -54,7 +56,7 @@ def masked_patterns(
             units = ones_where_positive(args[0] if args else kwargs["input"])
             output = rectifier(*args, **kwargs)
             mask = _mask(units, output, rate, seed, f"mask {next(applied)}")
-            active.append(pack_units(units.mul_(mask), len(inputs)))
+            active.append(pack_units(units.mul_(mask), len(batch)))
             return output.mul_(mask)
 
         return run
@@ -62,9 +64,9 @@ def masked_patterns(
     replace: dict[Callable[..., Any], Callable[..., Any]] = {f: masking(f) for f in RECTIFIERS}
     if norm:
         replace[F.batch_norm] = _layer_norm
-    with torch.no_grad(), Recorder(network, len(inputs), replace, contents=contents):
-        network(inputs.clone())
-    return Patterns(active, len(inputs))
+    with torch.no_grad(), Recorder(network, len(batch), replace, contents=contents):
+        batch.clone().run(network)
+    return Patterns(active, len(batch))
 
 
 def _mask(units: Tensor, output: Tensor, rate: float, seed: int, name: str) -> Tensor:

@@ -95,7 +95,8 @@ class Call:
         if self.output._version == self.version:
             return self.output.detach()
         with torch.no_grad():
-            return self.run(self.inputs.detach())
+            # The format of the weight and back, where the network casts what it computes with.
+            return self.run(self.inputs.detach().to(self.weight.dtype)).to(self.output.dtype)
 
 
 @dataclass(eq=False)

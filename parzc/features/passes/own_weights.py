@@ -2,8 +2,7 @@
 
 import time
 from collections.abc import Collection, Iterator
-from contextlib import AbstractContextManager, contextmanager
-from typing import Any
+from contextlib import AbstractContextManager, contextmanager, suppress
 
 import numpy as np
 import torch
@@ -12,10 +11,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from parzc.errors import InputError
+from parzc.features.passes.batch import Batch
 from parzc.features.passes.bits import Patterns
 from parzc.features.passes.derivatives import backward, hessian_gradient, plain_attention
 from parzc.features.passes.nodes import Node
 from parzc.features.passes.once import Undefined, once
+from parzc.features.passes.outputs import Objective, require_classes
 from parzc.features.passes.samples import Samples, of_inputs
 from parzc.features.passes.state import Contents, Transform, untouched, with_gradients
 from parzc.features.passes.trace import Recorder
@@ -27,18 +28,25 @@ class OwnWeights:
     def __init__(
         self,
         network: nn.Module,
-        inputs: Tensor,
+        inputs: Tensor | Batch,
         labels: Tensor | None = None,
         seed: int = 0,
         wanted: Collection[str] = (),
+        objective: Objective | None = None,
     ) -> None:
-        self.network, self.seed = network, seed
+        self.network, self.seed, self._objective = network, seed, objective or Objective()
         self._contents = Contents(network)
         self._wanted = frozenset(wanted) | ({"samples", "jacobian"} if "kernel" in wanted else set())
-        device = next((p.device for p in network.parameters()), inputs.device)
-        self.inputs = channels_last(_usable(inputs, device))
+        batch = Batch.of(inputs)
+        device = next((p.device for p in network.parameters()), batch.inputs.device)
+        self.batch = batch.map(lambda t: channels_last(_usable(t, device)))
         self._labels = None if labels is None else _usable(labels, device)
         self.seconds: dict[str, float] = {}
+
+    @property
+    def inputs(self) -> Tensor:
+        """The tensor that the network is called with; of several the first floating one, else the first."""
+        return self.batch.inputs
 
     @once
     def forward(self) -> list[Node]:
@@ -56,10 +64,10 @@ class OwnWeights:
         Returns:
             Whether anything changed: `False` where they were contiguous before.
         """
-        if self.inputs.is_contiguous():
+        if all(t.is_contiguous() for t in self.batch.tensors):
             return False
-        self.inputs = self.inputs.contiguous()
-        recorded = ("forward", "patterns", "gradients", "jacobian", "samples", "kernel", "_logit_backward")
+        self.batch = self.batch.map(torch.Tensor.contiguous)
+        recorded = ("forward", "patterns", "gradients", "jacobian", "samples", "kernel", "_measured", "_logit_backward")
         for cached in (*recorded, "_reasons"):
             self.__dict__.pop(cached, None)
         return True
@@ -67,11 +75,10 @@ class OwnWeights:
     def _run(self) -> list[Node]:
         with self._untouched():
             watch = "patterns" in self._wanted
-            recorder = Recorder(self.network, len(self.inputs), watch_activations=watch, contents=self._contents)
-            self._leaf = self.inputs.detach().requires_grad_(self.inputs.is_floating_point())
+            recorder = Recorder(self.network, len(self.batch), watch_activations=watch, contents=self._contents)
+            self._leaves = self.batch.leaves()
             with recorder:
-                # A copy, because networks may overwrite their input.
-                self._logits = logits(self.network(self._leaf.clone()))
+                self._logits = self._objective.find(self._leaves.clone().run(self.network))
             self._active = recorder.active
             return recorder.nodes()
 
@@ -79,11 +86,11 @@ class OwnWeights:
     def patterns(self) -> Patterns:
         """Which units are active in `forward`: packed bits for each application of a rectifier."""
         self._record("patterns")
-        return require_rectifiers(Patterns(self._active, len(self.inputs)))
+        return require_rectifiers(Patterns(self._active, len(self.batch)))
 
     @once
     def gradients(self) -> list[Node]:
-        """The nodes of `forward` after one backward pass of the mean cross-entropy.
+        """The nodes of `forward` after one backward pass of the loss: the mean cross-entropy unless one was given.
 
         `Node.gradient` is the gradient of a weight, zero where the loss does not depend on it; `Call.output_grad` is
         the one at the output of a call, `None` where the loss does not depend on that.
@@ -91,32 +98,44 @@ class OwnWeights:
         nodes = self.forward
         with self._timed("gradients"), with_gradients():
             self._require_finite()
-            backward(F.cross_entropy(self._logits, self.labels), nodes, keep="jacobian" in self._wanted)
+            backward(self._loss(self._logits), nodes, keep="jacobian" in self._wanted)
         return nodes
+
+    def _loss(self, output: Tensor) -> Tensor:
+        if self._objective.loss is not None:
+            return self._objective.of(output, self._labels)
+        return F.cross_entropy(output, self.labels)
 
     @property
     def labels(self) -> Tensor:
         """The labels given, or else labels drawn uniformly with the seed: `(batch,)` class indices."""
-        _ = self.forward
-        if self._labels is None:
-            generator = torch.Generator().manual_seed(self.seed)
-            labels = torch.randint(self._logits.shape[1], (len(self.inputs),), generator=generator)
-            self._labels = labels.to(self.inputs.device)
-        return _class_indices(self._labels, *self._logits.shape)
+        batch, classes = len(self.batch), self.classes
+        if self._labels is not None:
+            try:
+                return _class_indices(self._labels, len(self._logits), classes)
+            except InputError as reason:
+                if self._objective.loss is None:
+                    raise
+                raise Undefined(str(reason)) from reason
+        generator = torch.Generator().manual_seed(self.seed)
+        labels = torch.randint(classes, (batch,), generator=generator)
+        return _class_indices(labels.to(self._logits.device), len(self._logits), classes)
 
     @property
     def classes(self) -> int:
         """The number of outputs of the network."""
         _ = self.forward
+        require_classes(self._logits)
         return self._logits.shape[1]
 
     @once
     def jacobian(self) -> Tensor:
         """Gradient of the summed logits with respect to the inputs, `(batch, input size)`."""
-        gradient = self._logit_backward
-        if gradient is None:
+        gradients = self._logit_backward
+        if not gradients:
             raise Undefined("the inputs are not floating point, so that there is no gradient with respect to them")
-        return gradient.flatten(1)
+        rows = [gradient.flatten(1) for gradient in gradients]
+        return rows[0] if len(rows) == 1 else torch.cat(rows, 1)
 
     @once
     def samples(self) -> Samples:
@@ -125,12 +144,16 @@ class OwnWeights:
         Where a proxy compares batches and several are given, the samples are the gradients of the batches.
         """
         self._record("samples")
-        kernel = "kernel" in self._wanted
-        if kernel:
+        if "kernel" in self._wanted:
             _ = self._logit_backward
-        nodes = self.gradients
+        _ = self.gradients
+        return self._measured
+
+    @once
+    def _measured(self) -> Samples:
+        """Moments and kernels from the gradients that have been recorded."""
         with self._timed("samples"), torch.no_grad():
-            samples = of_inputs(nodes, len(self.inputs), kernel)
+            samples = of_inputs(self.forward, len(self.batch), "kernel" in self._wanted)
         if samples is None:
             raise Undefined("a node does not keep the inputs of the batch apart, so that they have no gradients each")
         return samples
@@ -143,37 +166,40 @@ class OwnWeights:
         respect to the weight of the node; it is taken along with `samples`.
         """
         self._record("samples", "kernel", "jacobian")
-        return self.samples.kernel
+        _ = self._logit_backward
+        return self._measured.kernel
 
     @once
-    def _logit_backward(self) -> Tensor | None:
-        """Take the gradient of the summed logits, keep it with every call, and return that of the inputs."""
+    def _logit_backward(self) -> list[Tensor]:
+        """Take the gradient of the summed logits, keep it with every call, and return that of each floating input."""
         self._record("jacobian")
         if "samples" in self._wanted:
-            _ = self.gradients
+            # The kernel has a value without them.
+            with suppress(Undefined):
+                _ = self.gradients
         with self._timed("jacobian"), with_gradients():
             self._require_finite()
             calls = [call for node in self.forward for call in node.calls]
             of_loss = [call.output_grad for call in calls]
-            total, floating = self._logits.sum(), self._leaf.requires_grad
+            total, floating = self._logits.sum(), self._leaves.differentiable
             # With these weights among the targets, every call lies on the way to one of them.
             first = [node for node in self.forward if node.depth == 0 or len(node.calls) > 1]
             targets = [call.weight for node in first for call in node.calls]
-            targets += [self._leaf] * floating
             if not total.requires_grad:
-                return torch.zeros_like(self._leaf)
-            found = torch.autograd.grad(total, targets, retain_graph=True, allow_unused=True, materialize_grads=True)
+                return [torch.zeros_like(leaf) for leaf in floating]
+            wanted = [*targets, *floating]
+            found = torch.autograd.grad(total, wanted, retain_graph=True, allow_unused=True, materialize_grads=True)
             for call, kept in zip(calls, of_loss, strict=True):
                 changed = call.output_grad is not kept
                 call.logit_grad = call.output_grad if changed else None
                 call.output_grad = kept
-        return found[-1] if floating else None
+        return list(found[len(targets) :])
 
     def _record(self, *names: str) -> None:
         """Run a forward pass that records what the passes `names` need, again if they were not in `wanted`."""
         if not self._wanted.issuperset(names):
             self._wanted |= set(names)
-            for cached in ("forward", "gradients", "samples", "_logit_backward"):
+            for cached in ("forward", "gradients", "samples", "_measured", "_logit_backward"):
                 self.__dict__.pop(cached, None)
             self.__dict__.pop("_reasons", None)
         _ = self.forward
@@ -191,9 +217,10 @@ class OwnWeights:
         _ = self.forward
         with self._timed("double_backward"), with_gradients(), self._untouched(), plain_attention():
             self._require_finite()
-            recorder = Recorder(self.network, len(self.inputs), contents=self._contents)
+            recorder = Recorder(self.network, len(self.batch), contents=self._contents)
             with recorder:
-                loss = F.cross_entropy(logits(self.network(self.inputs.detach().clone())), self.labels)
+                output = self._objective.find(self.batch.map(torch.Tensor.detach).clone().run(self.network))
+            loss = self._loss(output)
             nodes = recorder.nodes()
             try:
                 with undefined_on_failure("the network has no second derivative"):
@@ -242,14 +269,6 @@ def channels_last(t: Tensor) -> Tensor:
     if t.ndim != 4 or t.device.type != "cpu" or not t.is_floating_point():
         return t
     return t.contiguous(memory_format=torch.channels_last)
-
-
-def logits(output: Any) -> Tensor:
-    """Return the output of a network, which must be logits `(batch, classes)`; `InputError` for anything else."""
-    if not isinstance(output, Tensor) or output.ndim != 2:
-        shape = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
-        raise InputError(f"the network must return logits of shape (batch, classes), but it returned {shape}; wrap it")
-    return output
 
 
 def _class_indices(labels: Tensor, batch: int, classes: int) -> Tensor:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from parzc.features.passes.batch import STRIDE, Batch
 from parzc.features.passes.bits import Patterns
 from parzc.features.passes.blocks import Blocks, measure_blocks
 from parzc.features.passes.derivatives import backward
@@ -19,7 +20,6 @@ from parzc.features.passes.once import Undefined, once
 from parzc.features.passes.own_weights import (
     OwnWeights,
     channels_last,
-    logits,
     require_rectifiers,
     undefined_on_failure,
 )
@@ -40,7 +40,8 @@ class Passes(OwnWeights):
     With the weights of the network and the inputs of the batch:
 
     - `forward`: list of nodes, depth first from the input, after one forward pass.
-    - `gradients`: the same nodes after one backward pass of the mean cross-entropy; read `node.gradient`.
+    - `gradients`: the same nodes after one backward pass of the loss, which is the mean cross-entropy unless one was
+      given; read `node.gradient`.
     - `double_backward`: name of node to the Hessian of the loss times its gradient, in the shape of the weight.
     - `patterns`: which units of ReLU and the like are active for which input (`bits.Patterns`: `agreement`,
       `distinct_units`, `distinct_inputs`).
@@ -64,15 +65,17 @@ class Passes(OwnWeights):
     - `perturbed`: features of Gaussian inputs before and after a small step, with normal weights
       (`perturbed.Perturbed`).
 
-    Not passes, for proxies that need them: `network` (the module itself), `inputs` `(batch, ...)`, `seed`, and
-    `seconds` (what each pass took, by name, without the passes that it builds on).
+    Not passes, for proxies that need them: `network` (the module itself), `inputs` `(batch, ...)` (of several tensors
+    the first floating one; `batch` has all), `seed`, and `seconds` (what each pass took, by name, without the passes
+    that it builds on).
 
     Args:
-        network: any module whose output is `(batch, classes)`.
-        inputs: one batch, on the device of the network.
-        labels: `(batch,)` class indices; drawn uniformly with `seed` where they are not given.
+        network: any module.
+        inputs: one batch: a tensor, or the arguments of one call.
+        labels: `(batch,)` class indices, drawn uniformly with `seed` where they are not given; or what the loss takes.
         seed: of everything random.
         wanted: the passes that will be read, so that one forward pass records what all of them need.
+        objective: how the output is found, and the loss.
     """
 
     @once
@@ -88,11 +91,15 @@ class Passes(OwnWeights):
             return self._flow({})
 
     def _flow(self, replace: dict[Callable[..., Any], Callable[..., Any]]) -> list[Node]:
+        _ = self.forward
         with with_gradients(), self._untouched(_absolute):
-            ones = torch.ones(1, *self.inputs.shape[1:], dtype=torch.float64, device=self.inputs.device)
+            ones = self.batch.part(0, 1).map(_double).replaced(_ones)
             recorder = Recorder(self.network, replace=replace, contents=self._contents)
             with undefined_on_failure("the network does not run on one input of ones in float64"), recorder:
-                total = logits(self.network(ones)).sum()
+                output = self._objective.find(ones.run(self.network))
+                if output.ndim != self._logits.ndim:
+                    raise ValueError(f"it returned {tuple(output.shape)}, which has other axes than for the batch")
+                total = output.sum()
             nodes = recorder.nodes()
             if not math.isfinite(total.item()):
                 what = "not a number" if math.isnan(total.item()) else "too large for float64"
@@ -105,16 +112,19 @@ class Passes(OwnWeights):
         return Drawn(self.network, self.seed, self._contents)
 
     @contextmanager
-    def _redrawn(self, name: str, weights: Transform) -> Iterator[Tensor]:
+    def _redrawn(self, name: str, weights: Transform) -> Iterator[Batch]:
         """Give the network other weights for the time of the block, which gets Gaussian inputs like the batch."""
         _ = self.forward
         failed = undefined_on_failure("the network does not run on Gaussian inputs")
         with self._timed(name), self._untouched(weights), failed:
             yield self._gaussian(self.seed)
 
-    def _gaussian(self, seed: int) -> Tensor:
-        noise = gaussian(self.inputs, seed)
-        return noise if self.inputs.is_contiguous() else channels_last(noise)
+    def _gaussian(self, seed: int) -> Batch:
+        def draw(i: int, t: Tensor) -> Tensor:
+            noise = gaussian(t, seed + i * STRIDE)
+            return noise if t.is_contiguous() else channels_last(noise)
+
+        return self.batch.replaced(draw)
 
     @once
     def blocks(self) -> Blocks:
@@ -137,7 +147,7 @@ class Passes(OwnWeights):
         _ = self.forward
         failed = undefined_on_failure("the network does not run on a single input")
         with self._timed("feature_maps"), self._untouched(), failed:
-            return FeatureMaps(self.network, self.inputs[:1].clone(), self.seed, self._contents)
+            return FeatureMaps(self.network, self.batch.part(0, 1).clone(), self.seed, self._contents)
 
     @once
     def masked(self) -> Patterns:
@@ -145,11 +155,19 @@ class Passes(OwnWeights):
         _ = self.forward
         failed = undefined_on_failure("the network does not run with masked activations and layer norm")
         with self._timed("masked"), self._untouched(), failed:
-            return require_rectifiers(masked_patterns(self.network, self.inputs, self.seed, contents=self._contents))
+            return require_rectifiers(masked_patterns(self.network, self.batch, self.seed, contents=self._contents))
 
 
 def _absolute(_: str, t: Tensor) -> Tensor:
     return t.detach().double().abs()
+
+
+def _double(t: Tensor) -> Tensor:
+    return t.double() if t.is_floating_point() else t
+
+
+def _ones(_: int, t: Tensor) -> Tensor:
+    return torch.ones(t.shape, dtype=torch.float64, device=t.device)
 
 
 def _identity(input: Tensor, *_: Any, **__: Any) -> Tensor:

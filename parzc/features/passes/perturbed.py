@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from parzc.features.passes.batch import Batch
 from parzc.features.passes.state import Contents
 from parzc.features.passes.trace import Recorder
 
@@ -97,7 +98,9 @@ class _NormRecorder(Recorder):
         return run
 
 
-def perturb(network: nn.Module, inputs: Tensor, noise: Tensor, contents: Contents | None = None) -> Perturbed:
+def perturb(
+    network: nn.Module, inputs: Tensor | Batch, noise: Tensor | Batch, contents: Contents | None = None
+) -> Perturbed:
     """Run the network on half of `inputs` and on the same half plus `.01 * noise`, both `(batch, ...)`.
 
     Half, so that as many inputs pass through the network as the batch has.
@@ -106,12 +109,13 @@ def perturb(network: nn.Module, inputs: Tensor, noise: Tensor, contents: Content
     after the first weight), or else what enters the last weight.
     """
     features, variances = [], []
-    half = max(len(inputs) // 2, 1)
+    half = max(len(Batch.of(inputs)) // 2, 1)
+    first = Batch.of(inputs).part(0, half)
     with torch.no_grad():
-        for x in (inputs[:half], inputs[:half] + STEP * noise[:half]):
+        for x in (first, first.moved(Batch.of(noise).part(0, half), STEP)):
             recorder = _NormRecorder(network, len(x), contents)
             with recorder:
-                network(x)
+                x.run(network)
             if recorder.features is None:
                 recorder.features = recorder.calls[-1][1].inputs.flatten(1)
             features.append(recorder.features.double())

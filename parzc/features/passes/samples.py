@@ -242,7 +242,8 @@ class _View:
         recorded = (call.output_grad, call.logit_grad)[: 1 + kernel]
         gradients = [torch.zeros_like(call.output) if g is None else g for g in recorded]
         arranged = [call.by_sample(t, batch) for t in (call.inputs.detach(), *gradients)]
-        kept = [t for t in arranged if t is not None]
+        # In the format of the weight: a network may run some of its operations in a shorter one.
+        kept = [t.to(call.weight.dtype) for t in arranged if t is not None]
         if len(kept) < len(arranged):
             return None
         (inputs, *gradients), geometry = kept, call.geometry

@@ -82,18 +82,18 @@ def proxy_info(name: str) -> ProxyInfo:
     return found[0]
 
 
-def resolve(names: Iterable[str] | None) -> list[ProxyInfo]:
+def resolve(names: str | Iterable[str] | None) -> list[ProxyInfo]:
     """Return the records of `names` in the order of registration, all of them for `None`.
 
     Args:
-        names: as in `proxy_info`; a file without a name stands for all proxies that it registers.
+        names: as in `proxy_info`, or one such name; a file without a name stands for all proxies that it registers.
 
     Raises:
         InputError: if there is no such proxy.
     """
     if names is None:
         return [_PROXIES[name] for name in list_proxies()]
-    wanted = {info.name for name in names for info in _find(name)}
+    wanted = {info.name for name in ([names] if isinstance(names, str) else names) for info in _find(name)}
     return [info for name, info in _PROXIES.items() if name in wanted]
 
 

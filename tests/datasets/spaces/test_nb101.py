@@ -153,7 +153,8 @@ def test_tables_spell_cells_as_matrix_and_operations():
         (full | {"adjacency": "1" * 50}, "the matrix of 7 operations has 49 digits 0 or 1"),
         (full | {"adjacency": "1e15"}, "the matrix of 7 operations has 49 digits 0 or 1"),
         ({"ops": f"{C1},output", "adjacency": "0100"}, "the matrix of 2 operations has 4 digits"),
-        ({"ops": "input,conv5x5,output", "adjacency": "010001000"}, "'conv5x5' is none of its operations"),
+        ({"ops": "input,conv5x5,output", "adjacency": "010001000"}, "'conv5x5' is none of input, .*write ops like"),
+        ({"ops": "['input', 'output']", "adjacency": "0100"}, r"\['input'' is none of input, .*write ops like input,"),
     ):
         with pytest.raises(InputError, match=reason):
             SPACE.spell(row)

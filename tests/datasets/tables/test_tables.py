@@ -69,10 +69,22 @@ def test_target_chooses_among_the_label_columns(write):
     refuse(path, "{}, row 3: valid is '', not a finite number; correct or remove the row", target="valid")
 
 
-@pytest.mark.parametrize("label", ["", "nan", "NA", "inf", "-inf", "1e999", "93.1%", "high", "1,5"])
+@pytest.mark.parametrize("label", ["", "nan", "NA", "inf", "-inf", "1e999", "93.1%", "high", "1,5", "90_5", "\u0661"])
 def test_labels_must_be_finite_numbers(write, label):
     path = write(f'arch,acc\n{A},1\n{B},"{label}"\n')
     refuse(path, f"{{}}, row 3: acc is '{re.escape(label)}', not a finite number; correct or remove the row")
+
+
+@pytest.mark.parametrize("cells", [("93%", "91 %"), ("90_5", "9_1"), ("93,5", "1.234,5")])
+def test_a_column_of_numbers_that_are_written_otherwise_is_not_passed_over(write, cells):
+    first, second = cells
+    path = write(f'arch,params,acc\n{A},1,"{first}"\n{B},2,"{second}"\n')
+    sentence = f"{{}}, row 2: acc is '{re.escape(first)}', not a finite number"
+    refuse(path, sentence + "; write plain numbers, such as 93.5")
+    refuse(path, sentence + "; correct or remove the row", target="acc")
+    assert list(load_table(path, space=SPACE, target="params").labels) == [1, 2]
+    named = write(f"arch,note,acc\n{A},first,1\n{B},second,2\n")
+    assert load_table(named, space=SPACE).target == "acc"
 
 
 def test_rows_are_numbered_as_an_editor_shows_them(write):

@@ -55,7 +55,7 @@ def test_allowed_global_is_replaced_by_its_stand_in():
 def test_malicious_payload_is_refused_before_it_runs(tmp_path, protocol):
     victim = tmp_path / "created"
     payload = pickle.dumps([1, CreatesFile(victim)], protocol)
-    with pytest.raises(InputError, match=r"^bad\.anb refers to '(posix|nt)\.mkdir', which its format never uses"):
+    with pytest.raises(InputError, match=r"^bad\.anb refers to '(posix|nt)\.mkdir', which the form read here"):
         _unpickle.load(io.BytesIO(payload), {("collections", "OrderedDict"): OrderedDict}, file="bad.anb")
     assert not victim.exists()
     pickle.loads(payload)

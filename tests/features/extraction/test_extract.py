@@ -124,31 +124,6 @@ def test_a_network_without_weights_is_refused():
         score(network, torch.zeros(2, 5))
 
 
-@pytest.mark.parametrize(
-    ("network", "found"),
-    [
-        (nn.Conv2d(3, 4, 3), r"\(4, 4, 4, 4\)"),
-        (nn.Sequential(nn.Flatten(), nn.Linear(108, 1), nn.Flatten(0)), r"\(4,\)"),
-    ],
-)
-def test_an_output_of_another_shape_is_refused(network, found):
-    with pytest.raises(InputError, match=rf"logits of shape \(batch, classes\), but it returned {found}; wrap it"):
-        score(network, batch(), ["snip"])
-
-
-def test_an_output_that_is_no_tensor_is_refused():
-    class Pair(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.head = nn.Linear(4, 5)
-
-        def forward(self, x):
-            return self.head(x), x
-
-    with pytest.raises(InputError, match="it returned tuple; wrap it"):
-        score(Pair(), torch.eye(4))
-
-
 def test_a_failing_network_comes_back_as_it_was():
     network = nn.Sequential(nn.BatchNorm2d(3), nn.Flatten(), nn.Linear(7, 5)).eval()
     with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
