@@ -65,9 +65,7 @@ def digits() -> Figure:
     axis.annotate(
         f"best of {len(record['networks'])} trained networks", (1, best), (0, 3), textcoords="offset points", fontsize=8
     )
-    axis.set(
-        xlabel="trainings", ylabel="best accuracy so far, %", title="Digits: mean of ten searches"
-    )
+    axis.set(xlabel="trainings", ylabel="best accuracy so far, %", title="Digits: mean of ten searches")
     _legend(figure)
     return figure
 

@@ -114,7 +114,7 @@ class TrainingFreeSearch:
             if not archs:
                 break
             new = self._measured(archs, seed)
-            rows = new if not len(history) else np.concatenate([rows, new])
+            rows = new if not len(history) else _joined(rows, new)
             history = self._scored(history, archs, rows)
             progress(history)
             if len(archs) < wanted and not self.algorithm.reads_values:
@@ -204,3 +204,10 @@ def _holds(evaluator: Evaluator, score: Score) -> bool:
     """Return whether the store that is read holds all that a score reads."""
     there = () if evaluator.known is None else evaluator.known.manifest["config"].get("proxies", ())
     return {proxy.rpartition(":")[2] for proxy in score.proxies} <= set(there)
+
+
+def _joined(rows: Rows, new: Rows) -> Rows:
+    """Return both one below the other; where nothing could be measured there are fewer columns, all NaN."""
+    width = max(rows.shape[1], new.shape[1])
+    both = (np.pad(a, ((0, 0), (0, width - a.shape[1])), constant_values=np.nan) for a in (rows, new))
+    return np.concatenate(list(both))

@@ -160,3 +160,35 @@ def test_a_score_without_any_value_ends_the_search():
         TrainingFreeSearch("nb201", "synflow", archs=dead).run(1)
     with pytest.raises(InputError, match="cannot score 0"):
         TrainingFreeSearch("nb201").run(0)
+
+
+class Fails(nn.Sequential):
+    """Runs where costs and slots are counted, and nowhere else."""
+
+    def forward(self, x):
+        if x.device.type != "meta":
+            raise RuntimeError("broken")
+        return super().forward(x)
+
+
+def test_a_first_architecture_that_cannot_be_measured_is_no_error():
+    def build(width, depth):
+        if depth == 2:
+            return Fails()
+        return nn.Sequential(
+            nn.Conv2d(3, width, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, 4)
+        )
+
+    space = Choices(build, {"width": [4, 6, 8], "depth": [1, 2]}, name="half", input_shape=(3, 8, 8), classes=4)
+    pool = Pool(space, archs=["width=4,depth=2", "width=6,depth=1", "width=8,depth=1"])
+    found = {}
+    for seed in range(6):
+        try:
+            search = TrainingFreeSearch(
+                space, "l2_norm+n_layers", algorithm="local", archs=list(pool.archs()), workers=1
+            )
+            history = search.run(3, seed=seed)
+        except InputError:
+            continue
+        found[history.trials[0].state] = [t.arch for t in history.trials if t.state == "complete"]
+    assert "failed" in found and sorted(found["failed"]) == ["width=6,depth=1", "width=8,depth=1"]
