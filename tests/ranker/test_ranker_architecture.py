@@ -123,8 +123,9 @@ def test_with_few_labels_members_next_to_the_mixers_count_alike(table):
     np.testing.assert_allclose(fitted(table[:9], LABELS[:9], table).ensemble_.weights_, [0.1, *[0.225] * 4])
 
 
-def test_where_nothing_is_predicted_members_count_alike(table):
-    np.testing.assert_allclose(fitted(table[:12], np.zeros(12), table, mixers=0).ensemble_.weights_, 1 / 4)
+def test_labels_without_an_order_are_refused(table):
+    with pytest.raises(InputError, match="all 12 accuracies are 0, so that there is no order to learn"):
+        fitted(table[:12], np.zeros(12), table, mixers=0)
 
 
 def test_boosted_trees_which_have_no_held_out_predictions_keep_their_weight(table):

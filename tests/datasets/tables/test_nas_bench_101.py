@@ -154,7 +154,7 @@ def encoded(message):
         (changed(metrics=encoded(b"\x0a\x00" * 3)), "4"),
         (changed(adjacency="1" * 10), "the matrix of 3 operations has 9 digits"),
         (changed(adjacency=7), "zfill"),
-        (changed(ops=f"input,{C3},conv"), "write it like"),
+        (changed(ops=f"input,{C3},conv"), "write ops like"),
         (changed(epochs="many"), "invalid literal"),
     ],
 )  # fmt: skip
