@@ -69,9 +69,7 @@ def test_labels_are_the_best_validation_metrics(path, part, zipped):
 
 def test_a_file_that_calls_something_is_refused(path):
     torch.save(content() | {"more": Path("x")}, path)
-    with pytest.raises(
-        InputError, match=r"v10141024\.pth refers to 'pathlib\S*Path', which transnas-bench_v1.*never"
-    ):
+    with pytest.raises(InputError, match=r"v10141024\.pth refers to 'pathlib\S*Path', which transnas-bench_v1.*never"):
         load_table(path, space=get_space("transnas-micro"), target="normal")
 
 
