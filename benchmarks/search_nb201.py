@@ -14,6 +14,7 @@ Settings of `guided` were chosen on the accuracies after 12 epochs of CIFAR-10 (
 
 import argparse
 import time
+from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -85,11 +86,13 @@ class Surrogate(Algorithm):
         gain[asked] = -np.inf
         return [every[i] for i in np.argsort(-gain, kind="stable")[:n]]
 
+    @abstractmethod
     def columns(self, archs: tuple[str, ...]) -> NDArray[np.float64]:
-        raise NotImplementedError
+        """Return what the regressor reads of each architecture, `(n, columns)`."""
 
+    @abstractmethod
     def predict(self, x: Any, y: Any, every: Any, seed: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        raise NotImplementedError
+        """Return mean and standard deviation of the targets of `every`, learned from `x` and `y`."""
 
 
 class Trees(Surrogate):
